@@ -1,0 +1,106 @@
+/* See memory.h.  A 64-byte header before each block keeps its size; counters are C11 atomics. */
+#include "comm/base/memory.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64 };
+
+struct header {
+    int64_t bytes; /* of the block, header not counted */
+    uint64_t magic;
+};
+
+static const uint64_t MAGIC = 0x6d74747261696e21u;
+
+static atomic_llong live_blocks, live_bytes, peak_bytes, allocations, fail_countdown;
+
+static bool fails_now(void)
+{
+    if (atomic_load(&fail_countdown) == 0)
+        return false;
+    return atomic_fetch_sub(&fail_countdown, 1) == 1;
+}
+
+static struct header *header_of(void *block)
+{
+    return (struct header *)(void *)((char *)block - ALIGN);
+}
+
+mt_status mt_alloc(void *out, int64_t count, size_t size, const char *what)
+{
+    if (count < 0 || size == 0 || (uint64_t)count > (uint64_t)(INT64_MAX / 2) / size)
+        return MT_FAIL(MT_NOMEM, "%s: %lld elements of %zu bytes do not fit any memory", what,
+                       (long long)count, size);
+    size_t bytes = (size_t)count * size;
+    size_t total = (ALIGN + bytes + ALIGN - 1) / ALIGN * ALIGN;
+    struct header *h = fails_now() ? NULL : aligned_alloc(ALIGN, total);
+    if (h == NULL)
+        return MT_FAIL(MT_NOMEM, "no memory for %s (%zu bytes)", what, bytes);
+    memset(h, 0, total);
+    h->bytes = (int64_t)bytes;
+    h->magic = MAGIC;
+    atomic_fetch_add(&allocations, 1);
+    atomic_fetch_add(&live_blocks, 1);
+    long long now = atomic_fetch_add(&live_bytes, h->bytes) + h->bytes;
+    long long peak = atomic_load(&peak_bytes);
+    while (now > peak && !atomic_compare_exchange_weak(&peak_bytes, &peak, now)) {
+    }
+    void *block = (char *)h + ALIGN;
+    memcpy(out, &block, sizeof block);
+    return MT_OK;
+}
+
+mt_status mt_grow(void *out, int64_t old_count, int64_t new_count, size_t size, const char *what)
+{
+    void *old, *grown;
+    memcpy(&old, out, sizeof old);
+    MT_TRY(mt_alloc(&grown, new_count, size, what));
+    int64_t kept = old_count < new_count ? old_count : new_count;
+    if (old != NULL && kept > 0)
+        memcpy(grown, old, (size_t)kept * size);
+    mt_free(&old);
+    memcpy(out, &grown, sizeof grown);
+    return MT_OK;
+}
+
+mt_status mt_strdup(char **out, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy;
+    MT_TRY(mt_alloc(&copy, (int64_t)n, 1, "a string"));
+    memcpy(copy, text, n);
+    *out = copy;
+    return MT_OK;
+}
+
+void mt_free(void *address)
+{
+    void *block;
+    memcpy(&block, address, sizeof block);
+    if (block == NULL)
+        return;
+    struct header *h = header_of(block);
+    if (h->magic != MAGIC)
+        __builtin_trap(); /* not a block of ours, or freed twice: going on would corrupt the heap */
+    h->magic = 0;
+    atomic_fetch_sub(&live_blocks, 1);
+    atomic_fetch_sub(&live_bytes, h->bytes);
+    free(h);
+    block = NULL;
+    memcpy(address, &block, sizeof block);
+}
+
+void mt_memory_stats(struct mt_memory_stats *out)
+{
+    out->live_blocks = atomic_load(&live_blocks);
+    out->live_bytes = atomic_load(&live_bytes);
+    out->peak_bytes = atomic_load(&peak_bytes);
+    out->allocations = atomic_load(&allocations);
+}
+
+void mt_memory_fail_after(int64_t n)
+{
+    atomic_store(&fail_countdown, n);
+}
