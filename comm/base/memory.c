@@ -1,15 +1,22 @@
-/* See memory.h.  A 64-byte header before each block keeps its size; counters are C11 atomics. */
+/* See memory.h.  A 64-byte header before each block keeps its size; counters are C11 atomics.
+ * Sanitizers watch malloc and not mmap, so their builds map nothing. */
 #include "comm/base/memory.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { ALIGN = 64 };
+#ifdef __SANITIZE_ADDRESS__
+enum { ALIGN = 64, PAGE = 4096, MAPPED_FROM_BYTES = INT32_MAX };
+#else
+enum { ALIGN = 64, PAGE = 4096, MAPPED_FROM_BYTES = 1 << 20 };
+#endif
 
 struct header {
     int64_t bytes; /* of the block, header not counted */
     uint64_t magic;
+    size_t mapped_bytes; /* 0 = from malloc */
 };
 
 static const uint64_t MAGIC = 0x6d74747261696e21u;
@@ -21,6 +28,20 @@ static bool fails_now(void)
     if (atomic_load(&fail_countdown) == 0)
         return false;
     return atomic_fetch_sub(&fail_countdown, 1) == 1;
+}
+
+static void *map_pages(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void *zeroed(size_t bytes)
+{
+    void *p = aligned_alloc(ALIGN, bytes);
+    if (p != NULL)
+        memset(p, 0, bytes);
+    return p;
 }
 
 static struct header *header_of(void *block)
@@ -35,10 +56,11 @@ mt_status mt_alloc(void *out, int64_t count, size_t size, const char *what)
                        (long long)count, size);
     size_t bytes = (size_t)count * size;
     size_t total = (ALIGN + bytes + ALIGN - 1) / ALIGN * ALIGN;
-    struct header *h = fails_now() ? NULL : aligned_alloc(ALIGN, total);
+    size_t mapped = total >= MAPPED_FROM_BYTES ? total : 0;
+    struct header *h = fails_now() ? NULL : mapped > 0 ? map_pages(total) : zeroed(total);
     if (h == NULL)
         return MT_FAIL(MT_NOMEM, "no memory for %s (%zu bytes)", what, bytes);
-    memset(h, 0, total);
+    h->mapped_bytes = mapped;
     h->bytes = (int64_t)bytes;
     h->magic = MAGIC;
     atomic_fetch_add(&allocations, 1);
@@ -87,9 +109,26 @@ void mt_free(void *address)
     h->magic = 0;
     atomic_fetch_sub(&live_blocks, 1);
     atomic_fetch_sub(&live_bytes, h->bytes);
-    free(h);
+    if (h->mapped_bytes > 0)
+        (void)munmap(h, h->mapped_bytes);
+    else
+        free(h);
     block = NULL;
     memcpy(address, &block, sizeof block);
+}
+
+void mt_discard(void *block, int64_t first, int64_t count, size_t size)
+{
+    char *begin = (char *)block + first * (int64_t)size, *end = begin + count * (int64_t)size;
+    if (header_of(block)->mapped_bytes > 0) {
+        char *page = (char *)(((uintptr_t)begin + PAGE - 1) / PAGE * PAGE);
+        char *last = (char *)((uintptr_t)end / PAGE * PAGE);
+        if (page < last && madvise(page, (size_t)(last - page), MADV_DONTNEED) == 0) {
+            memset(begin, 0, (size_t)(page - begin));
+            begin = last;
+        }
+    }
+    memset(begin, 0, (size_t)(end - begin));
 }
 
 void mt_memory_stats(struct mt_memory_stats *out)

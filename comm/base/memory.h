@@ -1,9 +1,10 @@
 /*
  * memory: every heap block of mttrain's own, counted, aligned and failing on demand.
  *
- * Blocks are 64-byte aligned (a cache line, an AVX-512 register) and zeroed.  The counters let a
- * test assert that nothing is left at exit and that no step allocates after the second one.
- * Outside libraries allocate for themselves and are not counted.
+ * Blocks are 64-byte aligned (a cache line, an AVX-512 register) and zeroed; a large one is mapped,
+ * so that the parts nobody touches (gradients and moments of frozen tensors) take no memory.  The
+ * counters let a test assert that nothing is left at exit and that no step allocates after the
+ * second one. Outside libraries allocate for themselves and are not counted.
  */
 #ifndef MT_BASE_MEMORY_H
 #define MT_BASE_MEMORY_H
@@ -26,6 +27,10 @@ mt_status mt_strdup(char **out, const char *text) MT_CHECKED;
 /* Local.  Releases *block and sets it to NULL; NULL is fine.  `address` is the address of the
  * owning pointer: mt_free(&ids). */
 void mt_free(void *address);
+
+/* Local.  Zeroes elements first .. first+count-1 of a block and gives their whole pages back where
+ * the block is large: what is not touched afterwards costs no memory. */
+void mt_discard(void *block, int64_t first, int64_t count, size_t size);
 
 struct mt_memory_stats {
     int64_t live_blocks;
