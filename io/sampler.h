@@ -53,6 +53,9 @@ struct sampler_spec {
 /* Local.  Whether sampler_step can work with it.  Errors: CONFIG. */
 mt_status sampler_check(const struct sampler_spec *spec) MT_CHECKED;
 
+/* Local.  Whether a state that was read from a file can be gone on from.  Errors: DATA. */
+mt_status sampler_state_check(const struct sampler_state *state) MT_CHECKED;
+
 /* Local.  The samples of one step: samples[batch_sentences] gets set and row (length_tokens 0),
  * *count of them; only a proportional epoch's last step has fewer than batch_sentences, and none
  * has 0.  `out` is the state after the step and may be `in`.  spec has passed sampler_check.  A
