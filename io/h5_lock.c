@@ -1,0 +1,59 @@
+/*
+ * See h5_lock.h.
+ *
+ * One recursive mutex.  The error stack of the serial library is one for the whole process, which
+ * is why a message must be taken from it before the lock is given back.
+ */
+#include "io/h5_lock.h"
+
+#include <hdf5.h>
+#include <pthread.h>
+#include <stdio.h>
+
+static pthread_mutex_t lock;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void set_up(void)
+{
+    pthread_mutexattr_t kind;
+    (void)pthread_mutexattr_init(&kind);
+    (void)pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_RECURSIVE);
+    (void)pthread_mutex_init(&lock, &kind);
+    (void)pthread_mutexattr_destroy(&kind);
+    (void)H5open();
+    (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    (void)H5PLset_loading_state(0);
+}
+
+void h5_enter(void)
+{
+    (void)pthread_once(&once, set_up);
+    (void)pthread_mutex_lock(&lock);
+}
+
+void h5_leave(void)
+{
+    (void)pthread_mutex_unlock(&lock);
+}
+
+struct reason {
+    char text[200];
+};
+
+/* The walk goes from the outermost call to the innermost; the last one knows best. */
+static herr_t keep_reason(unsigned n, const H5E_error2_t *error, void *context)
+{
+    struct reason *reason = context;
+    (void)n;
+    if (error->desc != NULL && error->desc[0] != '\0')
+        (void)snprintf(reason->text, sizeof reason->text, "%s", error->desc);
+    return 0;
+}
+
+mt_status h5_fail(mt_status code, const char *path, const char *what)
+{
+    struct reason reason = {"no reason given by HDF5"};
+    (void)H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_reason, &reason);
+    (void)H5Eclear2(H5E_DEFAULT);
+    return MT_FAIL(code, "%s: cannot %s: %s", path, what, reason.text);
+}
