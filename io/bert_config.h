@@ -31,21 +31,24 @@ struct bert_config {
 /* Local.  BERT-base's values. */
 void bert_config_defaults(struct bert_config *c);
 
-/* Local.  Sets the field that a config.json key names ("hidden_size", ...) from text; false where
- * there is no such key.  For the job file's model.config group. */
+/* Local.  Sets the field that a config.json key names ("hidden_size", ...): hidden_act takes text,
+ * every other key takes number (text NULL).  False where there is no such key, where the value is
+ * of the wrong kind, or where a whole number is wanted and it is none.  For the job file's
+ * model.config group; ranges are for bert_config_check. */
 bool bert_config_set(struct bert_config *c, const char *key, double number, const char *text);
 
 /* Local.  Ranges and divisibility (H % A == 0, sizes > 0 and bounded ...).  `where` begins the
  * message ("models/x/config.json").  Errors: DATA. */
 mt_status bert_config_check(const struct bert_config *c, const char *where) MT_CHECKED;
 
-/* Local.  Reads DIR/config.json.  Errors: IO, DATA (also for relative_key positions, is_decoder,
- * add_cross_attention, an unknown hidden_act or model_type other than bert). */
+/* Local.  Reads the config.json at path.  Errors: IO, DATA (also for relative_key positions,
+ * is_decoder, add_cross_attention, an unknown hidden_act or model_type other than bert). */
 mt_status bert_config_read(struct bert_config *c, const char *path) MT_CHECKED;
 
-/* Local.  config.json text of BertModel; `labels` (label_count entries, may be 0/NULL) become
- * id2label/label2id.  Writes atomically.  Errors: IO. */
-mt_status bert_config_write(const struct bert_config *c, const char *path) MT_CHECKED;
+/* Local.  Writes config.json of a BertModel.  labels: label_count names that become id2label and
+ * label2id (NULL and 0: none).  Written atomically and made durable.  Errors: IO, NOMEM. */
+mt_status bert_config_write(const struct bert_config *c, const char *const *labels,
+                            int32_t label_count, const char *path) MT_CHECKED;
 
 const char *activation_name(enum activation a); /* "gelu" ... */
 
