@@ -17,7 +17,7 @@
 #ifndef MT_IO_CHART_H
 #define MT_IO_CHART_H
 
-#include "io/text_buffer.h"
+#include "io/markup.h"
 
 enum chart_kind { CHART_LINE, CHART_STEP, CHART_POINTS, CHART_BARS };
 
@@ -55,7 +55,7 @@ struct chart_spec {
 };
 
 /* Local.  Appends the picture.  A picture without a finite value says "no data". */
-void chart_add(struct text_buffer *out, const struct chart_spec *spec);
+void chart_add(struct markup *out, const struct chart_spec *spec);
 
 /* What trains when: rows (embeddings, layers, heads) against steps, one column per phase. */
 struct chart_layers {
@@ -71,10 +71,10 @@ struct chart_layers {
 
 /* Local.  Appends the picture: frozen cells are pale, trained ones darker with a higher rate (on a
  * logarithmic scale), and a legend tells the rates. */
-void chart_layers_add(struct text_buffer *out, const struct chart_layers *spec);
+void chart_layers_add(struct markup *out, const struct chart_layers *spec);
 
 /* Local.  Appends the rules for the classes that the pictures use, for inside a <style>. */
-void chart_add_style(struct text_buffer *out);
+void chart_add_style(struct markup *out);
 
 /* Local.  Up to `capacity` round numbers (1, 2, 5 times a power of ten) inside low..high, about
  * `wanted` of them; answers how many. */
