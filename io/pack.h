@@ -1,5 +1,5 @@
 /*
- * pack: text tables -> tokenizer -> shards and a manifest, in a folder that is complete or absent.
+ * pack: text tables -> tokens -> shards and a manifest, in a folder that is complete or absent.
  *
  * Rows keep their order: files in the order given, shards cut every shard_rows rows or shard_tokens
  * tokens, named shard-00000.h5, shard-00001.h5, ...  The folder is built as "DIR.tmp-PID" and
@@ -15,7 +15,7 @@
 #include "comm/base/status.h"
 #include "io/text_table.h"
 
-struct tokenizer;
+struct vocab;
 
 struct pack_label {
     const char *task;
@@ -48,13 +48,13 @@ struct pack_result {
 
 /* Local.  Packs `files` into folder `out_dir`, which must not exist (or must be an empty folder).
  * result may be NULL.  Errors: ARG, IO, NOMEM, DATA (file:line; also where there is no row). */
-mt_status pack_files(const struct pack_options *options, const struct tokenizer *tokenizer,
+mt_status pack_files(const struct pack_options *options, const struct vocab *vocab,
                      const char *const *files, int32_t file_count, const char *out_dir,
                      struct pack_result *result) MT_CHECKED;
 
-/* Local.  The cache key of a packing: files' hashes, vocabulary, tokenizer and options (not the
+/* Local.  The cache key of a packing: files' hashes, vocabulary and options (not the
  * files' names).  Reads the files once.  Errors: IO. */
-mt_status pack_key(const struct pack_options *options, const struct tokenizer *tokenizer,
+mt_status pack_key(const struct pack_options *options, const struct vocab *vocab,
                    const char *const *files, int32_t file_count, uint64_t *key) MT_CHECKED;
 
 #endif

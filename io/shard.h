@@ -56,11 +56,11 @@ struct shard_info {
 /* One row to write. */
 struct shard_row {
     const int32_t *ids;    /* [token_count] */
-    const uint8_t *types;  /* [token_count], or NULL = all 0; only kept with has_types */
+    const int32_t *types;  /* [token_count] 0..255, or NULL = all 0; only kept with has_types */
     const int32_t *labels; /* [task_count] in the order of info.tasks, -1 = none */
     int32_t token_count;   /* >= 1 */
     int32_t unknown_tokens;
-    int32_t replaced_bytes;
+    int64_t replaced_bytes;
     bool truncated;
 };
 

@@ -33,6 +33,10 @@ enum { TEXT_ROW_BYTES_MAX = 16 << 20, TEXT_COLUMNS_MAX = 4096 };
 enum text_kind { TEXT_BY_EXTENSION, TEXT_TSV, TEXT_CSV, TEXT_JSONL };
 enum text_bad_bytes { TEXT_REPLACE, TEXT_ERROR };
 
+/* "tsv", "csv", "jsonl" and "auto"; "replace" and "error".  False where the name is another. */
+bool text_kind_parse(enum text_kind *out, const char *name);
+bool text_bad_bytes_parse(enum text_bad_bytes *out, const char *name);
+
 /* How to read a file; all zero is right for a file with a header and a telling extension. */
 struct text_format {
     enum text_kind kind;
