@@ -1,0 +1,90 @@
+/*
+ * See stop.h.  One atomic int; the handler raises it to the most urgent reason and returns.  INT is
+ * given back to the system by its first arrival (SA_RESETHAND), so that a second one ends the
+ * process; saves are atomic, so nothing is harmed.  System calls go on after a signal (SA_RESTART).
+ */
+#include "comm/stop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "comm/exchange.h"
+
+static atomic_int wish;
+static atomic_bool installed;
+
+static const char *const reason_text[STOP_REASON_COUNT] = {
+    [STOP_NONE] = "nothing",          [STOP_COMMAND] = "a stop command",
+    [STOP_TIME_LIMIT] = "time limit", [STOP_USR1] = "signal USR1",
+    [STOP_USR2] = "signal USR2",      [STOP_INT] = "signal INT",
+    [STOP_TERM] = "signal TERM",
+};
+
+static const struct {
+    int number;
+    enum stop_reason reason;
+} caught[] = {{SIGUSR1, STOP_USR1}, {SIGUSR2, STOP_USR2}, {SIGINT, STOP_INT}, {SIGTERM, STOP_TERM}};
+
+enum { CAUGHT_COUNT = (int)(sizeof caught / sizeof caught[0]) };
+
+void stop_request(enum stop_reason reason)
+{
+    int now = atomic_load(&wish);
+    while ((int)reason > now && !atomic_compare_exchange_weak(&wish, &now, (int)reason)) {
+    }
+}
+
+static void on_signal(int number)
+{
+    for (int i = 0; i < CAUGHT_COUNT; i++)
+        if (caught[i].number == number)
+            stop_request(caught[i].reason);
+}
+
+mt_status stop_install(void)
+{
+    for (int i = 0; i < CAUGHT_COUNT; i++) {
+        struct sigaction a;
+        memset(&a, 0, sizeof a);
+        a.sa_handler = on_signal;
+        a.sa_flags = SA_RESTART | (caught[i].number == SIGINT ? (int)SA_RESETHAND : 0);
+        (void)sigemptyset(&a.sa_mask);
+        if (sigaction(caught[i].number, &a, NULL) != 0)
+            return MT_FAIL(MT_BUG, "cannot catch %s: %s", reason_text[caught[i].reason],
+                           strerror(errno));
+    }
+    atomic_store(&installed, true);
+    return MT_OK;
+}
+
+bool stop_requested_local(void)
+{
+    return atomic_load(&wish) != STOP_NONE;
+}
+
+enum stop_reason stop_reason_local(void)
+{
+    return (enum stop_reason)atomic_load(&wish);
+}
+
+void stop_clear(void)
+{
+    atomic_store(&wish, STOP_NONE);
+    if (atomic_load(&installed) && stop_install() != MT_OK)
+        mt_error_clear(); /* INT then keeps its default: it ends the process */
+}
+
+const char *stop_reason_text(enum stop_reason reason)
+{
+    return (int)reason >= 0 && reason < STOP_REASON_COUNT ? reason_text[reason] : "unknown reason";
+}
+
+mt_status stop_agree(const struct comm *c, enum stop_reason *out)
+{
+    int64_t worst = atomic_load(&wish);
+    MT_TRY(comm_max_i64(c, &worst, 1));
+    *out = (enum stop_reason)worst;
+    return MT_OK;
+}
