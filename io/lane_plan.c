@@ -17,8 +17,9 @@
 mt_status lane_plan_create(struct lane_plan *p, int32_t lanes, int32_t capacity)
 {
     memset(p, 0, sizeof *p);
-    if (lanes < 1 || lanes > LANES_MAX)
-        return MT_FAIL(MT_CONFIG, "batch.lanes is %d; it must be 1 to %d", lanes, LANES_MAX);
+    if (lanes < 1 || lanes > LANE_PLAN_LANES_MAX)
+        return MT_FAIL(MT_CONFIG, "batch.lanes is %d; it must be 1 to %d", lanes,
+                       LANE_PLAN_LANES_MAX);
     if (capacity < 1)
         return MT_FAIL(MT_CONFIG, "batch.sentences is %d; it must be at least 1", capacity);
     p->lanes = lanes;

@@ -16,7 +16,7 @@
 #include "comm/base/status.h"
 #include "io/batch.h"
 
-enum { LANES_MAX = 1024 };
+enum { LANE_PLAN_LANES_MAX = 65536 };
 
 struct lane_plan {
     int32_t lanes, capacity; /* samples of a step at most */
@@ -28,7 +28,7 @@ struct lane_plan {
     int32_t *lane_of; /* [capacity] work space */
 };
 
-/* Local.  lanes 1..LANES_MAX, capacity >= 1.  Owns its arrays.  Errors: NOMEM, CONFIG. */
+/* Local.  lanes 1..LANE_PLAN_LANES_MAX, capacity >= 1.  Owns its arrays.  Errors: NOMEM, CONFIG. */
 mt_status lane_plan_create(struct lane_plan *p, int32_t lanes, int32_t capacity) MT_CHECKED;
 void lane_plan_destroy(struct lane_plan *p);
 
