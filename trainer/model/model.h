@@ -11,14 +11,21 @@
  * pooling "pooler" the [CLS] rows that feed the pooler's dense).
  *
  * Everything below train_from is evaluated without dropout and without keeping activations; from
- * train_from upwards dropout is active and activations are kept for backward.
+ * train_from upwards dropout is active (masks: trainer/model/dropout.h) and activations are kept
+ * for backward.  So no gradient is computed for a tensor below train_from or below start.
+ *
+ * Bits.  A pass over one batch with one plan gives the same bits in any thread and on any rank.  In
+ * evaluation they do not depend on where a boundary was cut, and the gradients of a partly frozen
+ * model are those of the whole model (with the same dropout).  Another batch around a sentence may
+ * change the last bits of its rows.
  *
  *     MT_TRY(pass_create(&p, m, 1024, 64));
  *     pass_forward(p, params, &batch, &plan, NULL);        // loss sums, logits
  *     pass_backward(p, params, grads);                     // adds into grads
  *
- * Functions here are Local, never fail after creation and make no call to MPI: ids, lengths and
- * labels were checked when the batch was made.
+ * Functions here are Local, never fail after creation, allocate nothing and make no call to MPI:
+ * ids, token types, lengths (at most max_position_embeddings) and labels were checked when the
+ * batch was made.  Passes with memory of their own may run at the same time on the same parameters.
  */
 #ifndef MT_MODEL_MODEL_H
 #define MT_MODEL_MODEL_H
@@ -28,17 +35,24 @@
 #include "io/bert_config.h"
 #include "trainer/model/real.h"
 
-enum pooling { POOL_MEAN, POOL_CLS, POOL_MAX, POOL_MEAN_SQRT, POOL_WEIGHTEDMEAN, POOL_POOLER,
-               POOL_COUNT };
+enum pooling {
+    POOL_MEAN,
+    POOL_CLS,
+    POOL_MAX,
+    POOL_MEAN_SQRT,
+    POOL_WEIGHTEDMEAN,
+    POOL_POOLER,
+    POOL_COUNT
+};
 
-const char *pooling_name(enum pooling p);              /* "mean", "cls", ... */
+const char *pooling_name(enum pooling p); /* "mean", "cls", ... */
 bool pooling_parse(enum pooling *out, const char *name);
 
 enum { MODEL_TASKS_MAX = 64 };
 
 struct model_task {
     char name[64];
-    int32_t classes;                /* K >= 2 */
+    int32_t classes; /* K >= 1 */
 };
 
 /* Where the tensors of one encoder layer stand in the table. */
@@ -59,8 +73,8 @@ struct model {
     int32_t head_w[MODEL_TASKS_MAX], head_b[MODEL_TASKS_MAX];
 };
 
-/* Local.  Builds the table.  has_pooler: whether pooler tensors exist (always with POOL_POOLER).
- * Errors: NOMEM, BUG. */
+/* Local.  Builds the table; also bounds the BLAS to one thread a call.  has_pooler: whether pooler
+ * tensors exist (always with POOL_POOLER). Errors: NOMEM, BUG. */
 mt_status model_init(struct model *m, const struct bert_config *config, enum pooling pooling,
                      bool has_pooler, const struct model_task *tasks,
                      int32_t task_count) MT_CHECKED;
@@ -76,32 +90,33 @@ bool model_uses_tensor(const struct model *m, int32_t tensor);
 
 /* How the loss of one task counts in a pass. */
 struct task_loss {
-    bool active;                    /* false: no logits gradient, no loss */
-    real weight;                    /* multiplies the loss (not the count) */
-    real label_smoothing;           /* as torch.nn.CrossEntropyLoss */
-    const real *class_weight;       /* [K] or NULL */
+    bool active;              /* false: no logits gradient, no loss */
+    real weight;              /* multiplies the loss (not the count) */
+    real label_smoothing;     /* as torch.nn.CrossEntropyLoss */
+    const real *class_weight; /* [K] or NULL */
 };
 
 struct pass_plan {
-    int32_t start;                  /* depth of the first thing computed; 0 = from token ids */
-    int32_t train_from;             /* lowest depth that is in training mode; L+2 = evaluation */
-    const uint8_t *trainable;       /* [table.count]: which gradients to compute; NULL = none */
+    int32_t start;            /* depth of the first thing computed; 0 = from token ids */
+    int32_t train_from;       /* lowest depth that is in training mode; L+2 = evaluation */
+    const uint8_t *trainable; /* [table.count]: which gradients to compute; NULL = none */
     real hidden_dropout, attention_dropout, head_dropout;
-    uint64_t dropout_key;           /* rng_key(seed, RNG_DROPOUT, step) */
-    const struct task_loss *loss;   /* [task_count]; NULL = no loss, logits only */
+    uint64_t dropout_key;         /* rng_key(seed, RNG_DROPOUT, step) */
+    const struct task_loss *loss; /* [task_count]; NULL = no loss, logits only */
 };
 
 /* Sums over the sentences of a pass, never means. */
 struct task_sums {
-    double loss;                    /* sum of class_weight * cross-entropy, before task_loss.weight */
-    double weight;                  /* sum of class weights of the targets: the loss's divisor */
+    double loss;   /* sum of class_weight * cross-entropy, before task_loss.weight */
+    double weight; /* sum of class weights of the targets: the loss's divisor */
     int64_t labelled, correct;
 };
 
 struct pass;
 
 /* Local.  Work space for batches of up to these sizes (both at least one sentence's worth), sized
- * for a plan whose train_from is the given depth: a frozen prefix needs no memory for activations.
+ * for plans whose train_from is the given depth or more: a frozen prefix needs no memory for
+ * activations.  A larger batch or a lower train_from traps.
  * Errors: NOMEM. */
 mt_status pass_create(struct pass **out, const struct model *m, int32_t max_tokens,
                       int32_t max_sentences, int32_t train_from) MT_CHECKED;
@@ -115,12 +130,14 @@ void pass_forward(struct pass *p, const real *params, const struct batch *batch,
                   const struct pass_plan *plan, const real *boundary);
 
 /* Computes depths plan->start .. depth-1 in evaluation mode and writes the input of `depth`
- * ([N,H], or [B,H] for L+1) to out. */
+ * ([N,H], or [B,H] for L+1) to out.  plan->start <= depth, depth >= 1; out is not boundary.  The
+ * results of the last forward are lost. */
 void pass_forward_boundary(struct pass *p, const real *params, const struct batch *batch,
                            const struct pass_plan *plan, const real *boundary, int32_t depth,
                            real *out);
 
-/* Called as soon as all gradients of depth >= depth are final for this pass. */
+/* Called as soon as all gradients of this depth and those above are final for this pass: for each
+ * depth from L+1 down to that of the lowest trainable tensor, for none if nothing is trainable. */
 typedef void (*pass_depth_done)(void *context, int32_t depth);
 
 /* Adds d(sum over active tasks of weight * loss)/d(parameter) into grads for each trainable tensor,
@@ -128,10 +145,10 @@ typedef void (*pass_depth_done)(void *context, int32_t depth);
 void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_done done,
                    void *context);
 
-/* Results of the last forward; valid until the next. */
-const real *pass_hidden(const struct pass *p);                 /* [N,H] last hidden states */
-const real *pass_pooled(const struct pass *p);                 /* [B,H] what feeds the heads, before dropout */
-const real *pass_logits(const struct pass *p, int32_t task);   /* [B,K] */
-void pass_sums(const struct pass *p, struct task_sums *out);   /* [task_count] */
+/* Results of the last forward; valid until the next, backward in between or not. */
+const real *pass_hidden(const struct pass *p); /* [N,H] last ones; NULL where start is L+1 */
+const real *pass_pooled(const struct pass *p); /* [B,H] what feeds the heads, before dropout */
+const real *pass_logits(const struct pass *p, int32_t task); /* [B,K] */
+void pass_sums(const struct pass *p, struct task_sums *out); /* [task_count] */
 
 #endif

@@ -1,0 +1,234 @@
+/*
+ * Backward is the mirror of forward, block by block.  Each gradient that flows on lives in one
+ * buffer d[N,H]: a residual connection is then an addition into d by the product that ends its
+ * block (beta = 1).
+ *
+ * Kept: inputs of products that cannot be made again cheaply.  h1, y and g are element-wise
+ * functions of kept things and are made again.
+ */
+#include "trainer/model/encoder_layer.h"
+
+#include <string.h>
+
+#include "trainer/model/activation.h"
+#include "trainer/model/attention.h"
+#include "trainer/model/gemm.h"
+#include "trainer/model/linear.h"
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+void layer_keep_plan(struct layer_keep *keep, struct arena *a, const struct model *m, int64_t N)
+{
+    int64_t H = m->config.hidden_size, A = m->config.num_attention_heads;
+    keep->q = ARENA_TAKE(a, real, N * H);
+    keep->k = ARENA_TAKE(a, real, N * H);
+    keep->v = ARENA_TAKE(a, real, N * H);
+    keep->context = ARENA_TAKE(a, real, N * H);
+    keep->row_max = ARENA_TAKE(a, real, N * A);
+    keep->row_scale = ARENA_TAKE(a, real, N * A);
+    keep->xhat1 = ARENA_TAKE(a, real, N * H);
+    keep->xhat2 = ARENA_TAKE(a, real, N * H);
+    keep->rstd1 = ARENA_TAKE(a, real, N);
+    keep->rstd2 = ARENA_TAKE(a, real, N);
+    keep->u = ARENA_TAKE(a, real, N * m->config.intermediate_size);
+}
+
+void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct model *m, int64_t N,
+                        bool backward)
+{
+    int64_t H = m->config.hidden_size, F = m->config.intermediate_size;
+    int64_t T = m->config.max_position_embeddings < N ? m->config.max_position_embeddings : N;
+    s->h1 = ARENA_TAKE(a, real, N * H);
+    s->g = ARENA_TAKE(a, real, N * F);
+    s->scores = ARENA_TAKE(a, real, attention_scores_plan(T));
+    s->lanes = ARENA_TAKE(a, uint16_t, H + DROPOUT_SLACK);
+    if (!backward)
+        return;
+    s->dy = ARENA_TAKE(a, real, N * H);
+    s->dcontext = ARENA_TAKE(a, real, N * H);
+    s->dk = ARENA_TAKE(a, real, N * H);
+    s->dv = ARENA_TAKE(a, real, N * H);
+    s->dg = ARENA_TAKE(a, real, N * F);
+    s->sink = ARENA_TAKE(a, real, 3 * larger(H, F));
+}
+
+static struct layer_norm norm_of(const struct layer_call *c, int which)
+{
+    const struct layer_tensors *t = c->tensors;
+    return (struct layer_norm){
+        .H = c->model->config.hidden_size,
+        .eps = (real)c->model->config.layer_norm_eps,
+        .gamma = weights_at(c->w, which == 1 ? t->ln1_w : t->ln2_w),
+        .beta = weights_at(c->w, which == 1 ? t->ln1_b : t->ln2_b),
+        .xhat = which == 1 ? c->keep->xhat1 : c->keep->xhat2,
+        .rstd = which == 1 ? c->keep->rstd1 : c->keep->rstd2,
+    };
+}
+
+static struct dropout dropout_of(const struct layer_call *c, enum dropout_site_id site)
+{
+    double p = site == DROPOUT_ATTENTION ? c->attention_dropout : c->hidden_dropout;
+    return dropout_make(p, c->dropout_key, c->depth, site);
+}
+
+static struct attention attention_of(const struct layer_call *c)
+{
+    int64_t A = c->model->config.num_attention_heads;
+    return (struct attention){
+        .A = A,
+        .D = c->model->config.hidden_size / A,
+        .drop = dropout_of(c, DROPOUT_ATTENTION),
+        .batch = c->batch,
+        .q = c->keep->q,
+        .k = c->keep->k,
+        .v = c->keep->v,
+        .row_max = c->keep->row_max,
+        .row_scale = c->keep->row_scale,
+        .scores = c->scratch->scores,
+    };
+}
+
+void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
+{
+    const struct layer_tensors *t = c->tensors;
+    const struct layer_scratch *s = c->scratch;
+    struct layer_keep *keep = c->keep;
+    int64_t N = c->batch->N, H = c->model->config.hidden_size;
+    int64_t F = c->model->config.intermediate_size;
+    const struct weights *w = c->w;
+
+    linear_forward(keep->q, x, weights_at(w, t->q_w), weights_at(w, t->q_b), N, H, H);
+    linear_forward(keep->k, x, weights_at(w, t->k_w), weights_at(w, t->k_b), N, H, H);
+    linear_forward(keep->v, x, weights_at(w, t->v_w), weights_at(w, t->v_b), N, H, H);
+    struct attention attention = attention_of(c);
+    attention_forward(&attention, keep->context);
+
+    struct layer_norm norm1 = norm_of(c, 1), norm2 = norm_of(c, 2);
+    struct dropout drop1 = dropout_of(c, DROPOUT_PROJECTION);
+    struct dropout drop2 = dropout_of(c, DROPOUT_FEED_FORWARD);
+    gemm_forward(s->h1, keep->context, weights_at(w, t->o_w), N, H, H);
+    residual_norm_forward(&norm1, &drop1, c->batch, weights_at(w, t->o_b), x, s->h1, s->lanes);
+
+    gemm_forward(keep->u, s->h1, weights_at(w, t->f1_w), N, H, F);
+    activation_forward(c->model->config.hidden_act, N, F, weights_at(w, t->f1_b), keep->u, s->g);
+    gemm_forward(y, s->g, weights_at(w, t->f2_w), N, F, H);
+    residual_norm_forward(&norm2, &drop2, c->batch, weights_at(w, t->f2_b), s->h1, y, s->lanes);
+}
+
+void encoder_layer_output(const struct layer_call *c, real *y)
+{
+    struct layer_norm norm2 = norm_of(c, 2);
+    layer_norm_output(&norm2, c->batch->N, y);
+}
+
+static bool trains(const struct weights *w, int32_t weight, int32_t bias)
+{
+    return weights_trains(w, weight) || weights_trains(w, bias);
+}
+
+/* How far down backward has to go: each block is needed by what it trains and by all below it. */
+struct reach {
+    bool attention, projection, norm1, feed1, feed2, any;
+};
+
+static struct reach reach_of(const struct layer_call *c, bool input)
+{
+    const struct layer_tensors *t = c->tensors;
+    const struct weights *w = c->w;
+    struct reach r;
+    r.attention = input || trains(w, t->q_w, t->q_b) || trains(w, t->k_w, t->k_b) ||
+                  trains(w, t->v_w, t->v_b);
+    r.projection = r.attention || trains(w, t->o_w, t->o_b);
+    r.norm1 = r.projection || trains(w, t->ln1_w, t->ln1_b);
+    r.feed1 = r.norm1 || trains(w, t->f1_w, t->f1_b);
+    r.feed2 = r.feed1 || trains(w, t->f2_w, t->f2_b);
+    r.any = r.feed2 || trains(w, t->ln2_w, t->ln2_b);
+    return r;
+}
+
+bool encoder_layer_trains(const struct layer_call *c)
+{
+    return reach_of(c, false).any;
+}
+
+/* d: gradient of y -> gradient of h1. */
+static void feed_forward_backward(const struct layer_call *c, const struct reach *r, real *d)
+{
+    const struct layer_tensors *t = c->tensors;
+    const struct layer_scratch *s = c->scratch;
+    const struct weights *w = c->w;
+    int64_t N = c->batch->N, H = c->model->config.hidden_size;
+    int64_t F = c->model->config.intermediate_size;
+    struct layer_norm norm1 = norm_of(c, 1), norm2 = norm_of(c, 2);
+    struct dropout drop = dropout_of(c, DROPOUT_FEED_FORWARD);
+    struct residual_norm_gradients to = {weights_gradient_or(w, t->ln2_w, s->sink),
+                                         weights_gradient_or(w, t->ln2_b, s->sink + H),
+                                         weights_gradient_or(w, t->f2_b, s->sink + 2 * H)};
+    const real *dy = residual_norm_backward(&norm2, &drop, c->batch, d, s->dy, &to, s->lanes);
+    if (!r->feed2)
+        return;
+    if (r->feed1)
+        gemm_backward_input(s->dg, false, dy, weights_at(w, t->f2_w), N, F, H);
+    else
+        memset(s->dg, 0, (size_t)(N * F) * sizeof *s->dg);
+    activation_backward(c->model->config.hidden_act, N, F, c->keep->u, s->g, s->dg,
+                        weights_gradient_or(w, t->f1_b, s->sink));
+    if (weights_trains(w, t->f2_w))
+        gemm_backward_weight(weights_gradient(w, t->f2_w), dy, s->g, N, F, H);
+    if (!r->feed1)
+        return;
+    if (weights_trains(w, t->f1_w)) {
+        layer_norm_output(&norm1, N, s->h1);
+        gemm_backward_weight(weights_gradient(w, t->f1_w), s->dg, s->h1, N, H, F);
+    }
+    if (r->norm1)
+        gemm_backward_input(d, true, s->dg, weights_at(w, t->f1_w), N, H, F);
+}
+
+/* d: gradient of h1 -> gradient of x. */
+static void attention_block_backward(const struct layer_call *c, const struct reach *r,
+                                     const real *x, real *d, bool input)
+{
+    const struct layer_tensors *t = c->tensors;
+    const struct layer_scratch *s = c->scratch;
+    const struct weights *w = c->w;
+    int64_t N = c->batch->N, H = c->model->config.hidden_size;
+    struct layer_norm norm1 = norm_of(c, 1);
+    struct dropout drop = dropout_of(c, DROPOUT_PROJECTION);
+    struct residual_norm_gradients to = {weights_gradient_or(w, t->ln1_w, s->sink),
+                                         weights_gradient_or(w, t->ln1_b, s->sink + H),
+                                         weights_gradient_or(w, t->o_b, s->sink + 2 * H)};
+    const real *dy = residual_norm_backward(&norm1, &drop, c->batch, d, s->dy, &to, s->lanes);
+    if (weights_trains(w, t->o_w))
+        gemm_backward_weight(weights_gradient(w, t->o_w), dy, c->keep->context, N, H, H);
+    if (!r->attention)
+        return;
+    gemm_backward_input(s->dcontext, false, dy, weights_at(w, t->o_w), N, H, H);
+
+    struct attention attention = attention_of(c);
+    attention_backward(&attention, c->keep->context, s->dcontext, s->dk, s->dv);
+    const struct {
+        int32_t weight, bias;
+        const real *gradient;
+    } part[3] = {{t->q_w, t->q_b, s->dcontext}, {t->k_w, t->k_b, s->dk}, {t->v_w, t->v_b, s->dv}};
+    for (int i = 0; i < 3; i++) {
+        struct linear_gradients grads = {.dx = input ? d : NULL,
+                                         .add_dx = true,
+                                         .dw = weights_gradient(w, part[i].weight),
+                                         .db = weights_gradient(w, part[i].bias)};
+        linear_backward(&grads, part[i].gradient, x, weights_at(w, part[i].weight), N, H, H);
+    }
+}
+
+void encoder_layer_backward(const struct layer_call *c, const real *x, real *d, bool input)
+{
+    struct reach r = reach_of(c, input);
+    if (!r.any)
+        return;
+    feed_forward_backward(c, &r, d);
+    if (r.norm1)
+        attention_block_backward(c, &r, x, d, input);
+}
