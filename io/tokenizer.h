@@ -44,6 +44,14 @@ mt_status tokenizer_create(struct tokenizer **out, const struct vocab *vocab,
 /* Local.  Sets *t to NULL; NULL is fine. */
 void tokenizer_destroy(struct tokenizer **t);
 
+/* What it was made of, to make one like it for another thread. */
+const struct vocab *tokenizer_vocab(const struct tokenizer *t);
+struct vocab_flags tokenizer_flags(const struct tokenizer *t);
+
+/* Local.  A hash of vocabulary and flags: equal iff every text gives the same ids.  Costs a pass
+ * over the vocabulary. */
+uint64_t tokenizer_hash(const struct tokenizer *t);
+
 /* Local.  Encodes text[0..text_bytes-1] and, unless pair is NULL, pair[0..pair_bytes-1].
  * max_tokens: all of [CLS], [SEP] and words, at least 3; 0 = no limit.  A pair too long is cut
  * "longest first" (tokenizers, src/utils/truncation.rs).

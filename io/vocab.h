@@ -45,6 +45,11 @@ struct vocab_flags {
     bool lowercase;
 };
 
+struct vocab_slot {
+    uint32_t check; /* upper half of the hash */
+    int32_t id;     /* -1 = free */
+};
+
 struct vocab {
     int32_t count; /* V, ids are 0..count-1 */
     int32_t pad, unk, cls, sep, mask;
@@ -59,11 +64,10 @@ struct vocab {
     int32_t added[VOCAB_ADDED_CAPACITY];
     int32_t added_count;
 
-    char *text;          /* every token followed by a NUL, in order of id */
-    int64_t *offset;     /* [count+1] into text */
-    int32_t *slot;       /* [slot_count] open addressing; id or -1 */
-    uint64_t *slot_hash; /* [slot_count] vocab_hash_of the token there */
-    int64_t slot_count;  /* a power of two */
+    char *text;              /* every token followed by a NUL, in order of id */
+    int64_t *offset;         /* [count+1] into text */
+    struct vocab_slot *slot; /* [slot_count] open addressing */
+    int64_t slot_count;      /* a power of two */
 };
 
 /* Local.  Opens a folder or file as said above; a case other than AUTO sets lowercase, and

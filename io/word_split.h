@@ -36,12 +36,9 @@ struct word_split {
     /* private */
     const char *p, *end;
     struct vocab_flags flags;
-    bool ascii_only_flags;
-    uint32_t alone; /* a character that is the next word; 0 = none */
-    bool parted;    /* the word in the buffer is complete */
     struct word_mark run[WORD_SPLIT_RUN];
     int32_t run_count;
-    uint32_t queue[8]; /* what is left of a decomposed character */
+    uint32_t queue[WORD_SPLIT_RUN + 8]; /* normalised characters that wait to be placed */
     int32_t queue_count, queue_next;
 };
 
