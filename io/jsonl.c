@@ -120,8 +120,6 @@ mt_status jsonl_end(struct jsonl *log)
     const char *text;
     int64_t bytes;
     struct stat info;
-    log->line.status =
-        log->line.depth == 1 || log->line.status != MT_OK ? log->line.status : MT_BUG;
     json_write_end(&log->line);
     MT_TRY(json_writer_finish(&log->line, &text, &bytes));
     log->line.text[bytes] = '\n'; /* in the place of the NUL, which nobody reads from here on */

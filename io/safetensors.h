@@ -63,7 +63,7 @@ const char *safetensors_path(const struct safetensors *file);
 const void *safetensors_bytes(const struct safetensors *file, const struct safetensors_entry *e);
 
 /* Local.  Converts e->count elements of F64, F32, F16 or BF16 to dst, straight from the mapping;
- * F64 rounds to nearest.  Errors: DATA for another dtype; IO where the file shrank meanwhile. */
+ * F64 rounds to nearest.  Errors: DATA for another dtype. */
 mt_status safetensors_copy_f32(const struct safetensors *file, const struct safetensors_entry *e,
                                float *dst) MT_CHECKED;
 
