@@ -85,7 +85,8 @@ void shard_writer_discard(struct shard_writer **w);
 
 struct shard;
 
-/* Local.  Opens and checks everything but the ids.  Owns: the caller, shard_close.
+/* Local.  Opens and checks everything but the tokens, which are checked as they
+ * are read.  Owns: the caller, shard_close.
  * Errors: IO, NOMEM, DATA. */
 mt_status shard_open(struct shard **out, const char *path) MT_CHECKED;
 void shard_close(struct shard **s);
@@ -107,10 +108,11 @@ int32_t shard_label(const struct shard *s, int32_t task, int64_t row); /* -1 = n
 mt_status shard_read_rows(const struct shard *s, int64_t first, int64_t count, int32_t *ids,
                           int32_t *types) MT_CHECKED;
 
-/* Local.  Reads every token and answers the XXH64 of: rows, tokens, all ids as int32, all types as
- * int32 where there are pairs, all lengths as int32, and each task's name and labels as int32.
- * It does not depend on layout or number types.  Errors: as shard_read_rows; DATA where the file
- * carries another content hash. */
+/* Local.  Reads every token and answers the content hash: XXH64 of rows, tokens, then the XXH64 of
+ * all ids, of all types (0 without pairs) and of all lengths, then each task's name and the XXH64
+ * of its labels, every number as int32 but the first two and the hashes, which are int64.  It does
+ * not depend on layout or number types.  Errors: as shard_read_rows; DATA where the file carries
+ * another content hash. */
 mt_status shard_content_hash(const struct shard *s, uint64_t *hash) MT_CHECKED;
 
 #endif
