@@ -10,6 +10,8 @@
  * k-fold split of train where dev has no labels; of equals the stronger wins.  Each fit begins at
  * the solution of the next stronger one.
  *
+ * A row of dev whose class no row of train has counts as wrong and is left out of the mean loss.
+ *
  * Pure: no MPI, one thread, the same bits on every rank that holds the same features.
  */
 #ifndef MT_TRAINER_PROBE_H
