@@ -64,8 +64,10 @@ struct mt_error {
 #define MT_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define MT_UNUSED __attribute__((unused))
 
-/* Begins a record and answers code.  A message should name what, where, and the mend. */
-#define MT_FAIL(code, ...) mt_error_begin((code), __func__, __FILE__, __LINE__, __VA_ARGS__)
+/* Begins a record and answers code, as a value that the compiler can see is not MT_OK.  A message
+ * should name what, where, and the mend. */
+#define MT_FAIL(code, ...)                                                                         \
+    ((void)mt_error_begin((code), __func__, __FILE__, __LINE__, __VA_ARGS__), (code))
 
 /* Local.  Internal: behind MT_FAIL and MT_TRY. */
 mt_status mt_error_begin(mt_status code, const char *function, const char *file, int line,
@@ -75,8 +77,10 @@ mt_status mt_error_frame(mt_status code, const char *function, const char *file,
 #define MT_TRY(call)                                                                               \
     do {                                                                                           \
         mt_status mt_try_ = (call);                                                                \
-        if (mt_try_ != MT_OK)                                                                      \
-            return mt_error_frame(mt_try_, __func__, __FILE__, __LINE__);                          \
+        if (mt_try_ != MT_OK) {                                                                    \
+            (void)mt_error_frame(mt_try_, __func__, __FILE__, __LINE__);                           \
+            return mt_try_;                                                                        \
+        }                                                                                          \
     } while (0)
 
 #define MT_TRY_GOTO(st, call, label)                                                               \
