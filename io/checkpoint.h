@@ -101,6 +101,9 @@ int64_t checkpoint_step(const struct checkpoint_reader *r);
 uint64_t checkpoint_table_hash(const struct checkpoint_reader *r);
 int64_t checkpoint_bytes(const struct checkpoint_reader *r); /* of all its files, shared ones not */
 
+int32_t checkpoint_file_count(const struct checkpoint_reader *r);
+const char *checkpoint_file_name(const struct checkpoint_reader *r, int32_t i, int64_t *bytes);
+
 /* Local.  The tensors it knows, in table order: offset and count are those of a table made of them.
  */
 const struct tensor_table *checkpoint_table(const struct checkpoint_reader *r);
@@ -155,6 +158,10 @@ mt_status checkpoint_set_link(const char *run_dir, const char *name, int64_t ste
 
 /* Local.  The step that checkpoints/NAME points at, -1 where there is no such link. */
 int64_t checkpoint_get_link(const char *run_dir, const char *name);
+
+/* Local.  Before a run goes on from an older step: removes the checkpoints of greater steps, which
+ * belong to a course that is given up.  Errors: IO, NOMEM. */
+mt_status checkpoint_drop_after(const char *run_dir, int64_t step) MT_CHECKED;
 
 /* Local.  Removes checkpoints beyond the newest keep_last sound ones, but for pinned steps and
  * those that latest and best point at; then shared files that none refers to, and .tmp folders that
