@@ -68,12 +68,6 @@ int32_t lane_tree_merges(const int32_t *nodes, int32_t count, struct lane_merge 
     return steps;
 }
 
-void lane_tree_add(float *into, const float *from, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        into[i] += from[i];
-}
-
 void lane_tree_sum_rows(int32_t lanes, int32_t width, double *values)
 {
     for (int32_t gap = 1; gap < lanes; gap *= 2)

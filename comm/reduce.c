@@ -1,0 +1,486 @@
+/*
+ * See reduce.h.
+ *
+ * MPI advances only inside its own calls, so a thread beside the computing one makes them: it
+ * sleeps while no bucket is ready, looks and naps while buckets are under way, and naps shorter
+ * once the computing thread waits for it.  With one rank, or without MPI_THREAD_MULTIPLE, the same
+ * loop runs inside reducer_finish.
+ *
+ * The norm is made of one double per canonical block, by the block's owner, always in the same
+ * order of additions; all other ranks add 0 to it, so MPI_SUM is exact whatever its order, and the
+ * blocks are then added up in order by everybody.
+ *
+ * A rank sends its roots, (ranks-1)/ranks of n elements each, receives as much, and adds n/ranks
+ * elements per root of all ranks.
+ */
+#include "comm/reduce.h"
+
+#include <math.h>
+#include <sched.h>
+#include <string.h>
+
+#include "comm/agree.h"
+#include "comm/base/clock.h"
+#include "comm/base/hash.h"
+#include "comm/base/log.h"
+#include "comm/base/memory.h"
+#include "comm/reduce_core.h"
+#include "comm/reduce_kernels.h"
+
+static const char *const path_name[REDUCE_PATH_COUNT] = {"auto", "node", "halving", "direct"};
+
+static int64_t block_length(int64_t at, int64_t end)
+{
+    return end - at < REDUCE_BLOCK ? end - at : REDUCE_BLOCK;
+}
+
+/* One canonical block at a time, so that what is added stays in cache until it is squared. */
+void reduce_add_slice(struct reducer *r, const struct reduce_slice *s)
+{
+    int64_t block = s->first_block;
+    for (int64_t at = s->begin; at < s->end; at += REDUCE_BLOCK, block++) {
+        int64_t n = block_length(at, s->end), o = at - s->begin;
+        float *out = r->root[0] + at;
+        for (int32_t m = 0; m + 2 < r->values; m++)
+            lane_tree_add(r->value[r->merge[m].into] + o, r->value[r->merge[m].from] + o, n);
+        if (r->values > 1) {
+            const struct lane_merge *last = &r->merge[r->values - 2];
+            reduce_add_into(out, r->value[last->into] + o, r->value[last->from] + o, n);
+        }
+        r->norm[block] = reduce_square(out, n);
+    }
+}
+
+void reduce_square_slice(struct reducer *r, const struct reduce_slice *s)
+{
+    int64_t block = s->first_block;
+    for (int64_t at = s->begin; at < s->end; at += REDUCE_BLOCK, block++)
+        r->norm[block] = reduce_square(r->root[0] + at, block_length(at, s->end));
+}
+
+bool reduce_start_bucket(struct reducer *r)
+{
+    if (r->started == r->plan.buckets)
+        return false;
+    const struct reduce_bucket *b = &r->plan.bucket[r->started];
+    if (b->begin < (int64_t)atomic_load(&r->ready_from))
+        return false;
+    for (int64_t at = b->begin; at < b->end && r->local_merges > 0; at += REDUCE_BLOCK)
+        for (int32_t m = 0; m < r->local_merges; m++)
+            lane_tree_add(r->block[r->local_merge[m].into] + at,
+                          r->block[r->local_merge[m].from] + at, block_length(at, b->end));
+    r->started++;
+    return true;
+}
+
+void reduce_rest(const struct reducer *r, int32_t *idle)
+{
+    enum { YIELDS = 50, SHORT_NAPS = 200 };
+    bool awaited = atomic_load(&r->awaited);
+    ++*idle;
+    if (awaited && *idle <= YIELDS)
+        (void)sched_yield();
+    else
+        clock_sleep_s(awaited && *idle <= SHORT_NAPS ? 10e-6 : 100e-6);
+}
+
+/* With one rank there is nothing to move: its root is the sum. */
+static mt_status advance_alone(struct reducer *r, bool *moved)
+{
+    *moved = reduce_start_bucket(r);
+    if (*moved) {
+        struct reduce_slice s = reduce_plan_slice(&r->plan, r->started - 1, 0);
+        reduce_square_slice(r, &s);
+        r->finished++;
+    }
+    return MT_OK;
+}
+
+/* Sleeps until the next bucket is ready; only where none is under way. */
+static void wait_for_ready(struct reducer *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    while (!r->closing && r->plan.bucket[r->started].begin < (int64_t)atomic_load(&r->ready_from))
+        (void)pthread_cond_wait(&r->wake, &r->lock);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static mt_status run_step(struct reducer *r)
+{
+    int32_t idle = 0;
+    while (r->finished < r->plan.buckets) {
+        bool moved = false;
+        MT_TRY(r->transport != NULL ? r->transport->advance(r, &moved) : advance_alone(r, &moved));
+        if (moved)
+            idle = 0;
+        else if (r->threaded && r->started == r->finished)
+            wait_for_ready(r);
+        else
+            reduce_rest(r, &idle);
+        if (r->threaded && r->closing)
+            return MT_FAIL(MT_BUG, "a reduction was given up in the middle of a step");
+    }
+    return MT_OK;
+}
+
+static void *thread_main(void *argument)
+{
+    struct reducer *r = argument;
+    (void)pthread_mutex_lock(&r->lock);
+    for (;;) {
+        while (!r->running && !r->closing)
+            (void)pthread_cond_wait(&r->wake, &r->lock);
+        if (r->closing)
+            break;
+        (void)pthread_mutex_unlock(&r->lock);
+        mt_status st = run_step(r);
+        (void)pthread_mutex_lock(&r->lock);
+        r->status = st;
+        if (st != MT_OK)
+            mt_error_get(&r->error);
+        r->running = false;
+        (void)pthread_cond_signal(&r->done);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+/* The tree over the roots of all ranks. */
+static mt_status plan_values(struct reducer *r)
+{
+    int32_t ranks = r->comm->size, *nodes = NULL, found[LANE_ROOTS_MAX];
+    mt_status st;
+    MT_TRY(mt_alloc(&r->first_value, (int64_t)ranks + 1, sizeof *r->first_value, "the roots"));
+    for (int32_t p = 0; p < ranks; p++)
+        r->first_value[p + 1] =
+            r->first_value[p] +
+            lane_tree_roots(r->lanes, lane_tree_range(r->lanes, ranks, p), found);
+    r->values = r->first_value[ranks];
+    r->roots = r->first_value[r->comm->rank + 1] - r->first_value[r->comm->rank];
+    MT_TRY_GOTO(st, mt_alloc(&nodes, r->values + LANE_ROOTS_MAX, sizeof *nodes, "the nodes"), done);
+    MT_TRY_GOTO(st, mt_alloc(&r->merge, r->values, sizeof *r->merge, "the tree"), done);
+    MT_TRY_GOTO(st, mt_alloc(&r->value, r->values, sizeof *r->value, "the values"), done);
+    for (int32_t p = 0; p < ranks; p++)
+        (void)lane_tree_roots(r->lanes, lane_tree_range(r->lanes, ranks, p),
+                              nodes + r->first_value[p]);
+    (void)lane_tree_merges(nodes, r->values, r->merge, NULL);
+done:
+    mt_free(&nodes);
+    return st;
+}
+
+static bool is_power_of_two(int32_t n)
+{
+    return (n & (n - 1)) == 0;
+}
+
+/* Path and bucket length, from what is asked for and what the world allows. */
+static mt_status choose_path(struct reducer *r, enum reduce_path asked)
+{
+    const struct comm *c = r->comm;
+    bool fits = asked != REDUCE_PATH_NODE || c->node_count == 1;
+    fits = fits && (asked != REDUCE_PATH_HALVING || is_power_of_two(c->size));
+    if (!fits)
+        return MT_FAIL(MT_BUG, "the reduction path \"%s\" does not fit %d ranks on %d hosts",
+                       path_name[asked], c->size, c->node_count);
+    r->path = asked;
+    if (asked == REDUCE_PATH_AUTO && c->node_count == 1 && r->mode == REDUCE_EXACT)
+        r->path = REDUCE_PATH_NODE;
+    else if (asked == REDUCE_PATH_AUTO)
+        r->path = is_power_of_two(c->size) ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
+    if (c->size == 1)
+        r->transport = NULL;
+    else if (r->mode == REDUCE_MPI)
+        r->transport = &reduce_transport_vendor;
+    else if (r->path == REDUCE_PATH_NODE)
+        r->transport = &reduce_transport_node;
+    else
+        r->transport =
+            r->path == REDUCE_PATH_HALVING ? &reduce_transport_halving : &reduce_transport_direct;
+    return MT_OK;
+}
+
+static int64_t bucket_length(const struct reducer *r, int64_t asked)
+{
+    enum { NODE_BUCKET = 16 * REDUCE_BLOCK, WIRE_BUCKET = 64 * REDUCE_BLOCK };
+    const int64_t most = INT32_MAX / REDUCE_BLOCK / 2 * REDUCE_BLOCK;
+    int64_t n = asked > 0 ? (asked + REDUCE_BLOCK - 1) / REDUCE_BLOCK * REDUCE_BLOCK
+                : r->transport == &reduce_transport_node ? NODE_BUCKET
+                                                         : WIRE_BUCKET;
+    return n < most ? n : most;
+}
+
+static mt_status prepare(struct reducer *r, const struct range_list *ranges,
+                         const struct reducer_options *options)
+{
+    const struct comm *c = r->comm;
+    struct lane_range mine = lane_tree_range(r->lanes, c->size, c->rank);
+    r->own_lanes = mine.end - mine.begin;
+    MT_TRY(choose_path(r, options->path));
+    bool halving = c->size > 1 && r->mode == REDUCE_EXACT && r->path == REDUCE_PATH_HALVING;
+    MT_TRY(reduce_plan_init(&r->plan, ranges, bucket_length(r, options->bucket_elements), c->size,
+                            halving));
+    if (r->plan.blocks > INT32_MAX)
+        return MT_FAIL(MT_BUG, "%lld blocks in a reduction", (long long)r->plan.blocks);
+    MT_TRY(plan_values(r));
+    MT_TRY(mt_alloc(&r->block, r->own_lanes, sizeof *r->block, "the lanes' blocks"));
+    MT_TRY(mt_alloc(&r->local_merge, r->own_lanes, sizeof *r->local_merge, "the lanes' tree"));
+    MT_TRY(mt_alloc(&r->index, r->own_lanes, sizeof *r->index, "the lanes' indexes"));
+    MT_TRY(mt_alloc(&r->counts, c->size, sizeof *r->counts, "the ranks' counts"));
+    MT_TRY(mt_alloc(&r->offsets, c->size, sizeof *r->offsets, "the ranks' offsets"));
+    return mt_alloc(&r->norm, r->plan.blocks, sizeof *r->norm, "the blocks' norms");
+}
+
+static mt_status start_thread(struct reducer *r)
+{
+    int error = pthread_create(&r->thread, NULL, thread_main, r);
+    if (error != 0)
+        return MT_FAIL(MT_NOMEM, "cannot start the thread of the reduction: %s", strerror(error));
+    r->threaded = true;
+    return MT_OK;
+}
+
+static uint64_t hash_arguments(int32_t lanes, enum reduce_mode mode,
+                               const struct range_list *ranges, const struct reducer_options *o)
+{
+    struct hash64 h;
+    hash64_init(&h, 0);
+    hash64_add_int(&h, lanes);
+    hash64_add_int(&h, (int64_t)mode);
+    hash64_add_int(&h, o->bucket_elements);
+    hash64_add_int(&h, (int64_t)o->path);
+    for (int32_t i = 0; i < ranges->count; i++) {
+        hash64_add_int(&h, ranges->r[i].begin);
+        hash64_add_int(&h, ranges->r[i].end);
+    }
+    return hash64_value(&h);
+}
+
+static mt_status create_with(struct reducer **out, const struct comm *c, int32_t lanes,
+                             enum reduce_mode mode, const struct range_list *ranges,
+                             const struct reducer_options *options)
+{
+    struct reducer *r = NULL;
+    mt_status st;
+    st = comm_agree(c, mt_alloc(&r, 1, sizeof *r, "the reduction"));
+    if (st != MT_OK) {
+        mt_free(&r);
+        return st;
+    }
+    r->comm = c;
+    r->lanes = lanes;
+    r->mode = mode;
+    (void)pthread_mutex_init(&r->lock, NULL);
+    (void)pthread_cond_init(&r->wake, NULL);
+    (void)pthread_cond_init(&r->done, NULL);
+    MT_ALL_GOTO(st, c, prepare(r, ranges, options), failed);
+    if (r->transport != NULL)
+        MT_TRY_GOTO(st, r->transport->open(r), failed);
+    if (c->threads && c->size > 1 && !options->no_thread)
+        MT_ALL_GOTO(st, c, start_thread(r), failed);
+    *out = r;
+    return MT_OK;
+failed:
+    reducer_destroy(&r);
+    return st;
+}
+
+mt_status reducer_create(struct reducer **out, const struct comm *c, int32_t lanes,
+                         enum reduce_mode mode, const struct range_list *ranges,
+                         const struct reducer_options *options)
+{
+    struct reducer_options chosen = {0};
+    if (options != NULL)
+        chosen = *options;
+    MT_TRY(comm_agree_equal(c, "the plan of the reduction",
+                            hash_arguments(lanes, mode, ranges, &chosen)));
+    if (!lane_tree_valid(lanes, c->size))
+        return MT_FAIL(MT_CONFIG,
+                       "batch.lanes = %d cannot be dealt out to %d ranks: raise batch.lanes to a "
+                       "power of two that is at least the number of ranks, or start fewer ranks",
+                       lanes, c->size);
+    mt_status st = create_with(out, c, lanes, mode, ranges, &chosen);
+    if (st == MT_NOMEM && chosen.path == REDUCE_PATH_AUTO && c->node_count == 1 && c->size > 1) {
+        chosen.path = is_power_of_two(c->size) ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
+        if (c->rank == 0)
+            log_warning("%s; the ranks send messages instead", mt_error_peek()->message);
+        mt_error_clear();
+        st = create_with(out, c, lanes, mode, ranges, &chosen);
+    }
+    return st;
+}
+
+void reducer_destroy(struct reducer **reducer)
+{
+    struct reducer *r = *reducer;
+    if (r == NULL)
+        return;
+    (void)pthread_mutex_lock(&r->lock);
+    atomic_store(&r->closing, true);
+    (void)pthread_cond_broadcast(&r->wake);
+    (void)pthread_mutex_unlock(&r->lock);
+    if (r->threaded)
+        (void)pthread_join(r->thread, NULL);
+    if (r->state != NULL)
+        r->transport->close(r);
+    (void)pthread_cond_destroy(&r->wake);
+    (void)pthread_cond_destroy(&r->done);
+    (void)pthread_mutex_destroy(&r->lock);
+    reduce_plan_release(&r->plan);
+    mt_free(&r->block);
+    mt_free(&r->local_merge);
+    mt_free(&r->index);
+    mt_free(&r->first_value);
+    mt_free(&r->merge);
+    mt_free(&r->value);
+    mt_free(&r->norm);
+    mt_free(&r->counts);
+    mt_free(&r->offsets);
+    mt_free(reducer);
+}
+
+void reducer_begin(struct reducer *r, float *const *roots, int32_t count)
+{
+    int32_t nodes[LANE_ROOTS_MAX];
+    struct lane_range mine = lane_tree_range(r->lanes, r->comm->size, r->comm->rank);
+    if (count != lane_tree_roots(r->lanes, mine, nodes))
+        __builtin_trap(); /* blocks that are not this rank's lanes: the sum would be wrong */
+    reducer_begin_nodes(r, roots, nodes, count);
+}
+
+void reducer_begin_nodes(struct reducer *r, float *const *blocks, const int32_t *nodes,
+                         int32_t count)
+{
+    if (count < r->roots || count > r->own_lanes)
+        __builtin_trap(); /* as above */
+    r->local_merges = lane_tree_merges(nodes, count, r->local_merge, r->index);
+    if (count - r->local_merges != r->roots)
+        __builtin_trap();
+    memcpy(r->block, blocks, (size_t)count * sizeof *r->block);
+    for (int32_t i = 0; i < r->roots; i++)
+        r->root[i] = r->block[r->index[i]];
+    memset(r->norm, 0, (size_t)r->plan.blocks * sizeof *r->norm);
+    r->started = r->finished = 0;
+    r->status = MT_OK;
+    atomic_store(&r->awaited, false);
+    atomic_store(&r->ready_from, INT64_MAX);
+    (void)pthread_mutex_lock(&r->lock);
+    r->running = true;
+    (void)pthread_cond_signal(&r->wake);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+void reducer_ready(struct reducer *r, int64_t from_offset)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    if (from_offset < (int64_t)atomic_load(&r->ready_from))
+        atomic_store(&r->ready_from, from_offset);
+    (void)pthread_cond_signal(&r->wake);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static mt_status join_step(struct reducer *r)
+{
+    atomic_store(&r->awaited, true);
+    reducer_ready(r, INT64_MIN);
+    if (!r->threaded) {
+        r->running = false;
+        return run_step(r);
+    }
+    (void)pthread_mutex_lock(&r->lock);
+    while (r->running)
+        (void)pthread_cond_wait(&r->done, &r->lock);
+    (void)pthread_mutex_unlock(&r->lock);
+    return r->status == MT_OK ? MT_OK : mt_error_set(&r->error);
+}
+
+mt_status reducer_finish(struct reducer *r, struct reduce_sum *out)
+{
+    double begin_s = clock_now_s(), norm2 = 0.0;
+    MT_TRY(join_step(r));
+    if (r->comm->size > 1)
+        MPI_TRY(MPI_Allreduce, MPI_IN_PLACE, r->norm, (int)r->plan.blocks, MPI_DOUBLE, MPI_SUM,
+                r->comm->handles->reduce);
+    for (int64_t i = 0; i < r->plan.blocks; i++)
+        norm2 += r->norm[i];
+    r->stats.steps++;
+    r->stats.wait_s += clock_now_s() - begin_s;
+    *out = (struct reduce_sum){.norm2 = norm2, .finite = isfinite(norm2)};
+    return MT_OK;
+}
+
+bool reducer_sum_is_whole(const struct reducer *r)
+{
+    return r->mode == REDUCE_MPI || r->comm->size == 1;
+}
+
+mt_status reducer_gather(struct reducer *r, float *block)
+{
+    double begin_s = clock_now_s();
+    if (r->transport != NULL)
+        MT_TRY(r->transport->gather(r, block));
+    r->stats.wait_s += clock_now_s() - begin_s;
+    return MT_OK;
+}
+
+mt_status reducer_owned(const struct reducer *r, struct range_list *out)
+{
+    if (out->capacity < r->plan.buckets) {
+        MT_TRY(mt_grow(&out->r, 0, r->plan.buckets, sizeof *out->r, "the owned ranges"));
+        out->capacity = r->plan.buckets;
+    }
+    out->count = 0;
+    out->elements = 0;
+    for (int32_t b = r->plan.buckets - 1; b >= 0; b--) { /* ascending offsets */
+        struct reduce_slice s = reduce_plan_slice(&r->plan, b, r->comm->rank);
+        if (s.begin == s.end)
+            continue;
+        if (out->count > 0 && out->r[out->count - 1].end == s.begin)
+            out->r[out->count - 1].end = s.end;
+        else
+            out->r[out->count++] = (struct range){s.begin, s.end};
+        out->elements += s.end - s.begin;
+    }
+    return MT_OK;
+}
+
+void reducer_stats(const struct reducer *r, struct reducer_stats *out)
+{
+    *out = r->stats;
+}
+
+enum reduce_path reducer_path(const struct reducer *r)
+{
+    return r->path;
+}
+
+const char *reduce_path_name(enum reduce_path path)
+{
+    return path_name[path];
+}
+
+double reduce_norm2(const struct range_list *ranges, const float *block)
+{
+    double norm2 = 0.0;
+    for (int32_t i = 0; i < ranges->count; i++)
+        for (int64_t at = ranges->r[i].begin; at < ranges->r[i].end; at += REDUCE_BLOCK)
+            norm2 += reduce_square(block + at, block_length(at, ranges->r[i].end));
+    return norm2;
+}
+
+mt_status lane_sums(const struct comm *c, int32_t lanes, int32_t width, const double *mine,
+                    double *work, double *total)
+{
+    if (!lane_tree_valid(lanes, c->size) || (int64_t)lanes * width > INT32_MAX)
+        return MT_FAIL(MT_BUG, "sums of %d values over %d lanes", width, lanes);
+    for (int32_t p = 0; p < c->size; p++) {
+        struct lane_range range = lane_tree_range(lanes, c->size, p);
+        c->handles->counts[p] = (range.end - range.begin) * width;
+        c->handles->offsets[p] = range.begin * width;
+    }
+    MPI_TRY(MPI_Allgatherv, mine, c->handles->counts[c->rank], MPI_DOUBLE, work, c->handles->counts,
+            c->handles->offsets, MPI_DOUBLE, c->handles->main);
+    lane_tree_sum_rows(lanes, width, work);
+    memcpy(total, work, (size_t)width * sizeof *total);
+    return MT_OK;
+}

@@ -1,0 +1,94 @@
+/*
+ * reduce_core: what reduce.c and its transports share.  Included by comm/reduce*.c only.
+ *
+ * A transport moves buckets; adding up, norms and the thread are the same for all.  A step is
+ * driven by calls of `advance`, which never waits: it starts buckets that are ready, looks for
+ * those that have arrived, and says whether anything moved.
+ */
+#ifndef MT_COMM_REDUCE_CORE_H
+#define MT_COMM_REDUCE_CORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "comm/handles.h"
+#include "comm/reduce.h"
+#include "comm/reduce_plan.h"
+
+struct reduce_transport {
+    mt_status (*open)(struct reducer *r); /* Collective */
+    void (*close)(struct reducer *r);     /* Local */
+    mt_status (*advance)(struct reducer *r, bool *moved);
+    mt_status (*gather)(struct reducer *r, float *block);
+};
+
+extern const struct reduce_transport reduce_transport_direct;
+extern const struct reduce_transport reduce_transport_halving;
+extern const struct reduce_transport reduce_transport_vendor; /* MPI_Iallreduce */
+extern const struct reduce_transport reduce_transport_node;
+
+struct reducer {
+    const struct comm *comm;
+    int32_t lanes;
+    enum reduce_mode mode;
+    enum reduce_path path;
+    const struct reduce_transport *transport; /* NULL = one rank: nothing to move */
+    void *state;                              /* the transport's own */
+    struct reduce_plan plan;
+
+    /* this rank's blocks of the step, and how they become its roots */
+    int32_t own_lanes;
+    int32_t roots;
+    float *root[LANE_ROOTS_MAX];
+    float **block; /* [own_lanes] */
+    struct lane_merge *local_merge;
+    int32_t local_merges;
+    int32_t *index; /* [own_lanes] scratch */
+
+    /* all ranks' roots in lane order: values first_value[p] .. first_value[p+1]-1 are rank p's */
+    int32_t values;
+    int32_t *first_value;     /* [ranks+1] */
+    struct lane_merge *merge; /* [values-1] */
+    float **value;            /* [values] where each stands for the slice at hand */
+    double *norm;             /* [plan.blocks] squares, 0 where another rank owns the block */
+    int *counts, *offsets;    /* [ranks] arguments of gathers */
+
+    /* progress of the step */
+    int32_t started, finished; /* buckets, in plan order */
+    atomic_llong ready_from;   /* flat offset */
+    atomic_bool awaited;       /* the computing thread has nothing else to do */
+
+    /* the thread, where there is one */
+    bool threaded;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, done;
+    bool running; /* under lock */
+    atomic_bool closing;
+    mt_status status;
+    struct mt_error error;
+
+    struct reducer_stats stats;
+};
+
+/* Local.  Whether the next bucket may be started; then r->started counts it, and this rank's blocks
+ * are added up within it. */
+bool reduce_start_bucket(struct reducer *r);
+
+/* Local.  Adds r->value[] (each pointing at the slice's first element) up in the tree into roots[0]
+ * and squares the result. */
+void reduce_add_slice(struct reducer *r, const struct reduce_slice *s);
+
+/* Local.  Squares a slice of the sum in roots[0]. */
+void reduce_square_slice(struct reducer *r, const struct reduce_slice *s);
+
+/* Local.  Where root `root` of rank `rank` stands among the values. */
+static inline int32_t reduce_value(const struct reducer *r, int32_t rank, int32_t root)
+{
+    return r->first_value[rank] + root;
+}
+
+/* Local.  Gives the core away for a while that grows with *idle, the number of fruitless looks. */
+void reduce_rest(const struct reducer *r, int32_t *idle);
+
+#endif
