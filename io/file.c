@@ -155,7 +155,7 @@ mt_status file_read(char **bytes, int64_t *count, const char *path, int64_t max_
     }
     MT_TRY_GOTO(st, mt_alloc(&text, size + 1, 1, path), done);
     while (done < size) { /* a file that shrinks meanwhile is read as far as it goes */
-        int64_t got;
+        int64_t got = 0;
         MT_TRY_GOTO(st, file_fd_read(fd, text + done, size - done, &got, path), done);
         if (got == 0)
             break;
