@@ -7,8 +7,7 @@
  * sum, so any way of working through the tree gives the same result.  Rank r of R owns a contiguous
  * range of lanes; what it can add up alone are the maximal complete subtrees within it, its roots.
  *
- * All functions are Local, pure arithmetic, and never fail: lanes is a power of two and
- * 1 <= R <= lanes.
+ * All functions are pure arithmetic and never fail: lanes is a power of two and 1 <= R <= lanes.
  */
 #ifndef MT_COMM_LANE_TREE_H
 #define MT_COMM_LANE_TREE_H
@@ -21,19 +20,20 @@ struct lane_range {
     int32_t begin, end; /* lanes; end is one past the last */
 };
 
-/* Whether the tree exists for this many lanes and ranks. */
+/* Local.  Whether the tree exists for this many lanes and ranks. */
 bool lane_tree_valid(int32_t lanes, int32_t ranks);
 
-/* The lanes of a rank: consecutive, in rank order, counts differing by one at most. */
+/* Local.  The lanes of a rank: consecutive, in rank order, counts differing by one at most. */
 struct lane_range lane_tree_range(int32_t lanes, int32_t ranks, int32_t rank);
 
-/* The rank that owns a lane. */
+/* Local.  The rank that owns a lane. */
 int32_t lane_tree_owner(int32_t lanes, int32_t ranks, int32_t lane);
 
-/* Writes the nodes of the range's maximal complete subtrees in lane order and answers how many. */
+/* Local.  Writes the nodes of the range's maximal complete subtrees in lane order and answers how
+ * many. */
 int32_t lane_tree_roots(int32_t lanes, struct lane_range range, int32_t nodes[LANE_ROOTS_MAX]);
 
-/* The lanes below a node. */
+/* Local.  The lanes below a node. */
 struct lane_range lane_tree_lanes_of(int32_t lanes, int32_t node);
 
 /* value[into] = value[into] + value[from]; possible as soon as value[after] is there (values
@@ -42,17 +42,18 @@ struct lane_merge {
     int32_t into, from, after;
 };
 
-/* The additions that join `count` values, which stand for `nodes` in lane order without a gap, as
- * far as the tree allows: merges[count - 1] is filled with the answer's number of steps.  Where all
- * lanes are covered one value is left, at index 0.  left[count], where not NULL, gets the indexes
- * of the values that are left, in lane order (count minus the answer). */
+/* Local.  The additions that join `count` values, which stand for `nodes` in lane order without a
+ * gap, as far as the tree allows: merges[count - 1] is filled with the answer's number of steps.
+ * Where all lanes are covered one value is left, at index 0.  left[count], where not NULL, gets the
+ * indexes of the values that are left, in lane order (count minus the answer). */
 int32_t lane_tree_merges(const int32_t *nodes, int32_t count, struct lane_merge *merges,
                          int32_t *left);
 
-/* into[i] = into[i] + from[i]: the addition of the tree. */
+/* Local.  into[i] = into[i] + from[i]: the addition of the tree. */
 void lane_tree_add(float *into, const float *from, int64_t count);
 
-/* values[lanes][width], one row a lane; adds the rows up in the tree, in place, total in row 0. */
+/* Local.  values[lanes][width], one row a lane; adds the rows up in the tree, in place, total in
+ * row 0. */
 void lane_tree_sum_rows(int32_t lanes, int32_t width, double *values);
 
 #endif

@@ -99,9 +99,10 @@ mt_status reducer_gather(struct reducer *r, float *block) MT_CHECKED;
  * held (it may be zeroed).  Errors: NOMEM. */
 mt_status reducer_owned(const struct reducer *r, struct range_list *out) MT_CHECKED;
 
+/* Local.  What it has done so far; which path it took, and that path's name ("node"). */
 void reducer_stats(const struct reducer *r, struct reducer_stats *out);
 enum reduce_path reducer_path(const struct reducer *r);
-const char *reduce_path_name(enum reduce_path path); /* "node", "halving", ... */
+const char *reduce_path_name(enum reduce_path path);
 
 /* Local.  The sum of squares that reducer_finish gives, of a block that is whole here. */
 double reduce_norm2(const struct range_list *ranges, const float *block);

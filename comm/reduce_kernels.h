@@ -4,10 +4,11 @@
 
 #include "comm/base/status.h"
 
-/* out[i] = left[i] + right[i]; out may be either of them. */
+/* Local.  out[i] = left[i] + right[i]; out may be either of them. */
 void reduce_add_into(float *out, const float *left, const float *right, int64_t count);
 
-/* Sum of squares in double: sixteen partial sums over count elements, then a tree of them. */
+/* Local.  Sum of squares in double: sixteen partial sums over count elements, then a tree of them.
+ */
 double reduce_square(const float *x, int64_t count);
 
 #endif

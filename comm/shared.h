@@ -23,9 +23,11 @@ mt_status shared_create(struct shared **out, const struct comm *c, int64_t bytes
 /* Local.  Each rank lets go for itself; the last one frees the memory. */
 void shared_destroy(struct shared **s);
 
-void *shared_base(const struct shared *s); /* 64-byte aligned; differs between ranks */
+/* Local.  The block, 64-byte aligned, at another address in each rank; its length; whether this is
+ * the one rank of its host that acts for all. */
+void *shared_base(const struct shared *s);
 int64_t shared_bytes(const struct shared *s);
-bool shared_is_first(const struct shared *s); /* one rank of each host */
+bool shared_is_first(const struct shared *s);
 
 /* Collective.  Writes before it are seen by all ranks of the host after it. */
 mt_status shared_barrier(const struct shared *s) MT_CHECKED;
