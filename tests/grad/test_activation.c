@@ -37,31 +37,31 @@ static void check(enum activation a)
         free(all[i]);
 }
 
-static void test_gelu(void **state)
+static void gelu_has_its_derivative(void **state)
 {
     (void)state;
     check(ACT_GELU);
 }
 
-static void test_gelu_new(void **state)
+static void gelu_new_has_its_derivative(void **state)
 {
     (void)state;
     check(ACT_GELU_NEW);
 }
 
-static void test_relu(void **state)
+static void relu_has_its_derivative(void **state)
 {
     (void)state;
     check(ACT_RELU);
 }
 
-static void test_silu(void **state)
+static void silu_has_its_derivative(void **state)
 {
     (void)state;
     check(ACT_SILU);
 }
 
-static void test_tanh(void **state)
+static void tanh_has_its_derivative(void **state)
 {
     (void)state;
     check(ACT_TANH);
@@ -70,8 +70,9 @@ static void test_tanh(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gelu), cmocka_unit_test(test_gelu_new), cmocka_unit_test(test_relu),
-        cmocka_unit_test(test_silu), cmocka_unit_test(test_tanh),
+        cmocka_unit_test(gelu_has_its_derivative), cmocka_unit_test(gelu_new_has_its_derivative),
+        cmocka_unit_test(relu_has_its_derivative), cmocka_unit_test(silu_has_its_derivative),
+        cmocka_unit_test(tanh_has_its_derivative),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,14 +47,14 @@ static void check(int64_t A, int64_t D, double p)
     batch_destroy(&batch);
 }
 
-static void test_plain(void **state)
+static void attention_has_its_derivative(void **state)
 {
     (void)state;
     check(2, 4, 0);
     check(3, 5, 0);
 }
 
-static void test_dropout(void **state)
+static void attention_with_dropout_has_its_derivative(void **state)
 {
     (void)state;
     check(2, 4, 0.25);
@@ -64,8 +64,8 @@ static void test_dropout(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_dropout),
+        cmocka_unit_test(attention_has_its_derivative),
+        cmocka_unit_test(attention_with_dropout_has_its_derivative),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,26 +32,26 @@ static void check(real smoothing, const real *class_weight, real weight, double 
 
 static const real class_weight[K] = {0.5, 1, 2, 0.25};
 
-static void test_plain(void **state)
+static void cross_entropy_has_its_derivative(void **state)
 {
     (void)state;
     check(0, NULL, 1, 4);
     check(0, NULL, 0.3, 4);
 }
 
-static void test_smoothing(void **state)
+static void label_smoothing_has_its_derivative(void **state)
 {
     (void)state;
     check(0.1, NULL, 1, 4);
 }
 
-static void test_class_weights(void **state)
+static void class_weights_have_their_derivative(void **state)
 {
     (void)state;
     check(0, class_weight, 1, 4.75);
 }
 
-static void test_both(void **state)
+static void smoothing_with_class_weights_has_its_derivative(void **state)
 {
     (void)state;
     check(0.2, class_weight, 2.5, 4.75);
@@ -60,10 +60,10 @@ static void test_both(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_smoothing),
-        cmocka_unit_test(test_class_weights),
-        cmocka_unit_test(test_both),
+        cmocka_unit_test(cross_entropy_has_its_derivative),
+        cmocka_unit_test(label_smoothing_has_its_derivative),
+        cmocka_unit_test(class_weights_have_their_derivative),
+        cmocka_unit_test(smoothing_with_class_weights_has_its_derivative),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static double fused(void)
     return grad_dot(y, weight, batch.N * norm.H);
 }
 
-static void test_plain(void **state)
+static void layer_norm_has_its_derivative(void **state)
 {
     (void)state;
     make(SIZE_MAX_H, 0);
@@ -85,21 +85,21 @@ static void check_fused(int64_t H, double p)
     drop_all();
 }
 
-static void test_fused(void **state)
+static void residual_norm_has_its_derivative(void **state)
 {
     (void)state;
     check_fused(8, 0);
     check_fused(SIZE_MAX_H, 0);
 }
 
-static void test_fused_dropout(void **state)
+static void residual_norm_with_dropout_has_its_derivative(void **state)
 {
     (void)state;
     check_fused(8, 0.3);
     check_fused(SIZE_MAX_H, 0.3);
 }
 
-static void test_output_again(void **state)
+static void output_made_again_has_the_same_bits(void **state)
 {
     (void)state;
     make(SIZE_MAX_H, 0.1);
@@ -115,10 +115,10 @@ static void test_output_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_fused),
-        cmocka_unit_test(test_fused_dropout),
-        cmocka_unit_test(test_output_again),
+        cmocka_unit_test(layer_norm_has_its_derivative),
+        cmocka_unit_test(residual_norm_has_its_derivative),
+        cmocka_unit_test(residual_norm_with_dropout_has_its_derivative),
+        cmocka_unit_test(output_made_again_has_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

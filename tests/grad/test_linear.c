@@ -12,7 +12,7 @@ static double value(void)
     return grad_dot(y, weight, ROWS * OUT);
 }
 
-static void test_linear(void **state)
+static void linear_has_its_derivative(void **state)
 {
     (void)state;
     x = grad_random(ROWS * IN, 1);
@@ -33,6 +33,6 @@ static void test_linear(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_linear)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(linear_has_its_derivative)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,7 @@ static double value(void)
     return grad_dot(out, weight, batch.B * H);
 }
 
-static void test_modes(void **state)
+static void every_mode_has_its_derivative(void **state)
 {
     (void)state;
     batch = grad_batch(11, 0, NULL);
@@ -40,6 +40,6 @@ static void test_modes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_modes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_mode_has_its_derivative)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,7 +95,7 @@ static void check_all(int64_t samples)
     free(grads);
 }
 
-static void test_every_tensor(void **state)
+static void every_tensor_has_its_derivative(void **state)
 {
     (void)state;
     make(POOL_MEAN, ACT_GELU, 0);
@@ -103,7 +103,7 @@ static void test_every_tensor(void **state)
     unmake();
 }
 
-static void test_every_tensor_dropout(void **state)
+static void every_tensor_has_its_derivative_with_dropout(void **state)
 {
     (void)state;
     make(POOL_MEAN, ACT_GELU, 0.2);
@@ -111,7 +111,7 @@ static void test_every_tensor_dropout(void **state)
     unmake();
 }
 
-static void test_pooling_modes(void **state)
+static void every_pooling_mode_has_its_derivative(void **state)
 {
     (void)state;
     for (int mode = 0; mode < POOL_COUNT; mode++) {
@@ -121,7 +121,7 @@ static void test_pooling_modes(void **state)
     }
 }
 
-static void test_inactive_task(void **state)
+static void an_inactive_task_gives_no_gradient(void **state)
 {
     (void)state;
     make(POOL_MEAN, ACT_SILU, 0.1);
@@ -163,7 +163,7 @@ static void check_frozen(const uint8_t *mask, int32_t lowest, int32_t train_from
     free(part);
 }
 
-static void test_frozen_patterns(void **state)
+static void partly_frozen_gradients_have_the_bits_of_the_whole(void **state)
 {
     (void)state;
     make(POOL_POOLER, ACT_GELU, 0);
@@ -193,7 +193,7 @@ static void test_frozen_patterns(void **state)
     unmake();
 }
 
-static void test_boundary(void **state)
+static void a_boundary_changes_no_bit(void **state)
 {
     (void)state;
     make(POOL_MEAN, ACT_GELU, 0.3);
@@ -219,7 +219,7 @@ static void test_boundary(void **state)
     unmake();
 }
 
-static void test_boundary_of_boundary(void **state)
+static void boundaries_compose(void **state)
 {
     (void)state;
     make(POOL_MAX, ACT_GELU, 0.3);
@@ -241,7 +241,7 @@ static void test_boundary_of_boundary(void **state)
     unmake();
 }
 
-static void test_padding_row(void **state)
+static void the_padding_row_gets_no_gradient(void **state)
 {
     (void)state;
     make(POOL_MEAN, ACT_GELU, 0);
@@ -255,7 +255,7 @@ static void test_padding_row(void **state)
     unmake();
 }
 
-static void test_adds(void **state)
+static void backward_adds(void **state)
 {
     (void)state;
     make(POOL_MEAN, ACT_GELU, 0.1);
@@ -275,15 +275,15 @@ static void test_adds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_tensor),
-        cmocka_unit_test(test_every_tensor_dropout),
-        cmocka_unit_test(test_pooling_modes),
-        cmocka_unit_test(test_inactive_task),
-        cmocka_unit_test(test_frozen_patterns),
-        cmocka_unit_test(test_boundary),
-        cmocka_unit_test(test_boundary_of_boundary),
-        cmocka_unit_test(test_padding_row),
-        cmocka_unit_test(test_adds),
+        cmocka_unit_test(every_tensor_has_its_derivative),
+        cmocka_unit_test(every_tensor_has_its_derivative_with_dropout),
+        cmocka_unit_test(every_pooling_mode_has_its_derivative),
+        cmocka_unit_test(an_inactive_task_gives_no_gradient),
+        cmocka_unit_test(partly_frozen_gradients_have_the_bits_of_the_whole),
+        cmocka_unit_test(a_boundary_changes_no_bit),
+        cmocka_unit_test(boundaries_compose),
+        cmocka_unit_test(the_padding_row_gets_no_gradient),
+        cmocka_unit_test(backward_adds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
