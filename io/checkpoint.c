@@ -11,8 +11,6 @@
  */
 #include "io/checkpoint.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -24,6 +22,7 @@
 #include "io/checkpoint_manifest.h"
 #include "io/checkpoint_paths.h"
 #include "io/file.h"
+#include "io/folder_install.h"
 #include "io/h5_raw.h"
 
 struct checkpoint_writer {
@@ -260,27 +259,12 @@ done:
     return st;
 }
 
-/* Puts a whole new folder where an old one may stand.  The exchange is one step; where the file
- * system has no such call the old one is set aside, and set back at the next start if need be. */
+/* A checkpoint of the same step may stand there already. */
 static mt_status put_in_place(const struct checkpoint_writer *w)
 {
-    char *aside = NULL;
-    if (!file_exists(w->final))
-        return file_rename(w->temp, w->final);
-    bool fails = file_fault_now();
-    if (fails)
-        errno = EIO;
-    else if (renameat2(AT_FDCWD, w->temp, AT_FDCWD, w->final, RENAME_EXCHANGE) == 0)
-        return file_sync(w->folder);
-    if (fails || (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP))
-        return MT_FAIL(MT_IO, "%s: cannot replace the checkpoint: %s", w->final, strerror(errno));
+    char *aside;
     MT_TRY(checkpoint_format_path(&aside, w->folder, CHECKPOINT_ASIDE, w->manifest.step));
-    mt_status st;
-    MT_TRY_GOTO(st, file_remove(aside), done);
-    MT_TRY_GOTO(st, file_rename(w->final, aside), done);
-    MT_TRY_GOTO(st, file_rename(w->temp, w->final), done);
-    MT_TRY_GOTO(st, file_remove(aside), done);
-done:
+    mt_status st = folder_install(w->temp, w->final, aside);
     mt_free(&aside);
     return st;
 }
