@@ -18,24 +18,13 @@
 #include "comm/base/memory.h"
 #include "io/file.h"
 #include "io/nearest.h"
+#include "io/text_rows.h"
 #include "io/utf8.h"
-
-enum { INPUT_BYTES = 128 << 10, END_OF_FILE = -1 };
 
 struct text_table {
     char *path;
     struct text_format format;
-    int fd;
-    int64_t size_bytes, bytes_read;
-
-    unsigned char *input; /* [INPUT_BYTES] */
-    int64_t input_at, input_count;
-    int64_t line; /* of the next byte */
-
-    char *raw;
-    int64_t raw_bytes, raw_capacity;
-    int64_t *raw_begin; /* [raw_fields] first byte of each field; its end is the next one's */
-    int32_t raw_fields, raw_field_capacity;
+    struct text_rows rows;
 
     char *clean;
     int64_t clean_bytes, clean_capacity;
@@ -75,221 +64,6 @@ bool text_bad_bytes_parse(enum text_bad_bytes *out, const char *name)
     *out = strcmp(name, "error") == 0 ? TEXT_ERROR : TEXT_REPLACE;
     return true;
 }
-
-/* Input bytes. */
-
-static mt_status fill(struct text_table *t)
-{
-    int64_t got;
-    MT_TRY(file_fd_read(t->fd, t->input, INPUT_BYTES, &got, t->path));
-    t->input_at = 0;
-    t->input_count = got;
-    t->bytes_read += got;
-    return MT_OK;
-}
-
-/* The next byte without taking it, or END_OF_FILE. */
-static mt_status peek(struct text_table *t, int *byte)
-{
-    if (t->input_at == t->input_count)
-        MT_TRY(fill(t));
-    *byte = t->input_at < t->input_count ? t->input[t->input_at] : END_OF_FILE;
-    return MT_OK;
-}
-
-static mt_status skip_byte_order_mark(struct text_table *t)
-{
-    MT_TRY(fill(t));
-    while (t->input_count < 3) { /* a short read, not yet the end of a short file */
-        int64_t got;
-        MT_TRY(file_fd_read(t->fd, t->input + t->input_count, INPUT_BYTES - t->input_count, &got,
-                            t->path));
-        if (got == 0)
-            break;
-        t->input_count += got;
-        t->bytes_read += got;
-    }
-    if (t->input_count >= 3 && memcmp(t->input, "\xEF\xBB\xBF", 3) == 0)
-        t->input_at = 3;
-    return MT_OK;
-}
-
-/* Raw fields. */
-
-static mt_status raw_room(struct text_table *t, int64_t more)
-{
-    int64_t need = t->raw_bytes + more;
-    if (need > TEXT_ROW_BYTES_MAX)
-        return MT_FAIL(
-            MT_DATA,
-            "%s:%lld: the row that begins here has more than %d bytes%s; cut the file at "
-            "that line",
-            t->path, (long long)t->row.line, TEXT_ROW_BYTES_MAX,
-            t->format.kind == TEXT_CSV ? " (is a quote not closed?)" : "");
-    if (need <= t->raw_capacity)
-        return MT_OK;
-    int64_t grown = t->raw_capacity * 2 > need ? t->raw_capacity * 2 : need + 4096;
-    MT_TRY(mt_grow(&t->raw, t->raw_capacity, grown, 1, "a row of text"));
-    t->raw_capacity = grown;
-    return MT_OK;
-}
-
-static mt_status raw_add(struct text_table *t, const void *bytes, int64_t count)
-{
-    MT_TRY(raw_room(t, count));
-    if (count > 0)
-        memcpy(t->raw + t->raw_bytes, bytes, (size_t)count);
-    t->raw_bytes += count;
-    return MT_OK;
-}
-
-static mt_status raw_begin_field(struct text_table *t)
-{
-    if (t->raw_fields == TEXT_COLUMNS_MAX)
-        return MT_FAIL(MT_DATA, "%s:%lld: more than %d fields; is \"%c\" the right delimiter?",
-                       t->path, (long long)t->row.line, TEXT_COLUMNS_MAX, t->format.delimiter);
-    if (t->raw_fields == t->raw_field_capacity) {
-        int32_t grown = t->raw_field_capacity == 0 ? 16 : t->raw_field_capacity * 2;
-        MT_TRY(mt_grow(&t->raw_begin, t->raw_field_capacity, grown, sizeof *t->raw_begin,
-                       "fields of a row"));
-        t->raw_field_capacity = grown;
-    }
-    t->raw_begin[t->raw_fields++] = t->raw_bytes;
-    return MT_OK;
-}
-
-static void raw_reset(struct text_table *t)
-{
-    t->raw_bytes = 0;
-    t->raw_fields = 0;
-    t->row.line = t->line;
-}
-
-/* One line without its end into raw; false at the end of the file. */
-static mt_status read_line(struct text_table *t, bool *found)
-{
-    raw_reset(t);
-    *found = false;
-    for (;;) {
-        int byte;
-        MT_TRY(peek(t, &byte));
-        if (byte == END_OF_FILE)
-            break;
-        *found = true;
-        const unsigned char *from = t->input + t->input_at;
-        int64_t left = t->input_count - t->input_at;
-        const unsigned char *end = memchr(from, '\n', (size_t)left);
-        int64_t count = end == NULL ? left : end - from;
-        MT_TRY(raw_add(t, from, count));
-        t->input_at += count + (end != NULL);
-        if (end != NULL) {
-            t->line++;
-            break;
-        }
-    }
-    if (t->raw_bytes > 0 && t->raw[t->raw_bytes - 1] == '\r')
-        t->raw_bytes--;
-    return MT_OK;
-}
-
-/* A line of tab-separated fields.  With format.columns the last field takes the rest. */
-static mt_status read_tsv(struct text_table *t, bool *found)
-{
-    do {
-        MT_TRY(read_line(t, found));
-    } while (*found && t->raw_bytes == 0);
-    if (!*found)
-        return MT_OK;
-    int64_t total = t->raw_bytes;
-    t->raw_bytes = 0;
-    MT_TRY(raw_begin_field(t));
-    while (t->format.columns == 0 || t->raw_fields < t->format.columns) {
-        const char *from = t->raw + t->raw_bytes;
-        const char *end = memchr(from, t->format.delimiter, (size_t)(total - t->raw_bytes));
-        if (end == NULL)
-            break;
-        /* The delimiter's place becomes the end of the field, one byte that no field owns. */
-        t->raw_bytes = end - t->raw + 1;
-        MT_TRY(raw_begin_field(t));
-    }
-    t->raw_bytes = total + 1; /* as if a delimiter followed */
-    return MT_OK;
-}
-
-enum csv_state { CSV_FIELD, CSV_PLAIN, CSV_QUOTED, CSV_AFTER_QUOTE };
-
-/* One byte within a row; `ended` says that the row is whole.  Fields are one byte apart, as in
- * read_tsv. */
-static mt_status csv_byte(struct text_table *t, enum csv_state *state, unsigned char byte,
-                          bool *ended)
-{
-    if (*state == CSV_QUOTED) {
-        if (byte == '"') {
-            *state = CSV_AFTER_QUOTE;
-            return MT_OK;
-        }
-        t->line += byte == '\n';
-        return raw_add(t, &byte, 1);
-    }
-    if (byte == '"' && *state == CSV_FIELD) {
-        *state = CSV_QUOTED;
-        return MT_OK;
-    }
-    if (byte == '"' && *state == CSV_AFTER_QUOTE) {
-        *state = CSV_QUOTED;
-        return raw_add(t, &byte, 1);
-    }
-    if (byte == '\r') {
-        int next;
-        MT_TRY(peek(t, &next));
-        if (next == '\n' || next == END_OF_FILE)
-            return MT_OK;
-    }
-    if (byte == '\n') {
-        t->line++;
-        *ended = true;
-        return raw_add(t, &byte, 1);
-    }
-    if (byte == (unsigned char)t->format.delimiter) {
-        *state = CSV_FIELD;
-        MT_TRY(raw_add(t, &byte, 1));
-        return raw_begin_field(t);
-    }
-    *state = CSV_PLAIN;
-    return raw_add(t, &byte, 1);
-}
-
-static mt_status read_csv(struct text_table *t, bool *found)
-{
-    bool ended, any_quote;
-    do { /* again while the row is a blank line */
-        enum csv_state state = CSV_FIELD;
-        raw_reset(t);
-        ended = any_quote = false;
-        *found = false;
-        MT_TRY(raw_begin_field(t));
-        while (!ended) {
-            int byte;
-            MT_TRY(peek(t, &byte));
-            if (byte == END_OF_FILE && state == CSV_QUOTED)
-                return MT_FAIL(MT_DATA,
-                               "%s:%lld: a quote opened in the row that begins here is not closed "
-                               "before the end of the file",
-                               t->path, (long long)t->row.line);
-            if (byte == END_OF_FILE) {
-                MT_TRY(raw_add(t, "\n", *found ? 1 : 0));
-                break;
-            }
-            t->input_at++;
-            *found = true;
-            any_quote = any_quote || byte == '"';
-            MT_TRY(csv_byte(t, &state, (unsigned char)byte, &ended));
-        }
-    } while (*found && !any_quote && t->raw_fields == 1 && t->raw_bytes <= 1);
-    return MT_OK;
-}
-
-/* Cells. */
 
 static mt_status clean_room(struct text_table *t, int64_t more)
 {
@@ -378,15 +152,18 @@ static mt_status read_fields(struct text_table *t)
     bool found;
     t->clean_bytes = 0;
     t->row.cell_count = 0;
-    MT_TRY(t->format.kind == TEXT_CSV ? read_csv(t, &found) : read_tsv(t, &found));
+    MT_TRY(t->format.kind == TEXT_CSV ? text_rows_csv(&t->rows, &found)
+                                      : text_rows_tsv(&t->rows, &found));
+    t->row.line = t->rows.row_line;
     if (!found)
         return MT_OK;
-    MT_TRY(cell_room(t, t->raw_fields));
-    for (int32_t i = 0; i < t->raw_fields; i++) {
-        int64_t end = i + 1 < t->raw_fields ? t->raw_begin[i + 1] : t->raw_bytes;
-        MT_TRY(set_cell(t, i, t->raw + t->raw_begin[i], end - 1 - t->raw_begin[i], TEXT_VALUE));
+    MT_TRY(cell_room(t, t->rows.raw_fields));
+    for (int32_t i = 0; i < t->rows.raw_fields; i++) {
+        int64_t end = i + 1 < t->rows.raw_fields ? t->rows.raw_begin[i + 1] : t->rows.raw_bytes;
+        MT_TRY(set_cell(t, i, t->rows.raw + t->rows.raw_begin[i], end - 1 - t->rows.raw_begin[i],
+                        TEXT_VALUE));
     }
-    point_cells(t, t->raw_fields);
+    point_cells(t, t->rows.raw_fields);
     return MT_OK;
 }
 
@@ -411,8 +188,8 @@ static int hex4(const char *p)
 /* Half a surrogate pair, which other programs write as "\ud83d", becomes "\uFFFD" in place. */
 static mt_status mend_surrogates(struct text_table *t)
 {
-    char *end = t->raw + t->raw_bytes;
-    for (char *p = t->raw; p + 1 < end; p++) {
+    char *end = t->rows.raw + t->rows.raw_bytes;
+    for (char *p = t->rows.raw; p + 1 < end; p++) {
         if (*p != '\\')
             continue;
         p++; /* what follows a backslash is no backslash of its own */
@@ -436,20 +213,20 @@ static mt_status mend_surrogates(struct text_table *t)
 static mt_status mend_line(struct text_table *t)
 {
     MT_TRY(mend_surrogates(t));
-    if (utf8_first_invalid(t->raw, t->raw_bytes) < 0)
+    if (utf8_first_invalid(t->rows.raw, t->rows.raw_bytes) < 0)
         return MT_OK;
     if (t->format.bad_bytes == TEXT_ERROR)
         return bad_text(t, "bytes that are not UTF-8");
     t->clean_bytes = 0;
-    MT_TRY(clean_replace(t, t->raw, t->raw_bytes));
+    MT_TRY(clean_replace(t, t->rows.raw, t->rows.raw_bytes));
     int64_t count = t->clean_bytes;
-    t->raw_bytes = 0;
-    if (count > t->raw_capacity) {
-        MT_TRY(mt_grow(&t->raw, t->raw_capacity, count, 1, "a row of text"));
-        t->raw_capacity = count;
+    t->rows.raw_bytes = 0;
+    if (count > t->rows.raw_capacity) {
+        MT_TRY(mt_grow(&t->rows.raw, t->rows.raw_capacity, count, 1, "a row of text"));
+        t->rows.raw_capacity = count;
     }
-    memcpy(t->raw, t->clean, (size_t)count);
-    t->raw_bytes = count;
+    memcpy(t->rows.raw, t->clean, (size_t)count);
+    t->rows.raw_bytes = count;
     return MT_OK;
 }
 
@@ -457,7 +234,7 @@ static mt_status parse_line(struct text_table *t, json_t **object)
 {
     json_error_t error;
     MT_TRY(mend_line(t));
-    json_t *value = json_loadb(t->raw, (size_t)t->raw_bytes, JSON_ALLOW_NUL, &error);
+    json_t *value = json_loadb(t->rows.raw, (size_t)t->rows.raw_bytes, JSON_ALLOW_NUL, &error);
     if (value == NULL)
         return MT_FAIL(MT_DATA, "%s:%lld: not JSON: %s, at byte %d of the line", t->path,
                        (long long)t->row.line, error.text, error.position);
@@ -507,8 +284,9 @@ static mt_status read_object(struct text_table *t)
     bool found;
     t->row.cell_count = 0;
     do {
-        MT_TRY(read_line(t, &found));
-    } while (found && t->raw_bytes == 0);
+        MT_TRY(text_rows_line(&t->rows, &found));
+    } while (found && t->rows.raw_bytes == 0);
+    t->row.line = t->rows.row_line;
     if (!found)
         return MT_OK;
     json_t *object;
@@ -604,16 +382,12 @@ mt_status text_table_open(struct text_table **out, const char *path,
 {
     struct text_table *t;
     MT_TRY(mt_alloc(&t, 1, sizeof *t, "text table"));
-    t->fd = -1;
-    t->line = 1;
     if (format != NULL)
         t->format = *format;
     mt_status st;
     MT_TRY_GOTO(st, mt_strdup(&t->path, path), done);
     MT_TRY_GOTO(st, resolve_format(t), done);
-    MT_TRY_GOTO(st, file_fd_open(&t->fd, &t->size_bytes, path), done);
-    MT_TRY_GOTO(st, mt_alloc(&t->input, INPUT_BYTES, 1, "text input"), done);
-    MT_TRY_GOTO(st, skip_byte_order_mark(t), done);
+    MT_TRY_GOTO(st, text_rows_open(&t->rows, t->path, &t->format), done);
     MT_TRY_GOTO(st, read_header(t), done);
     *out = t;
 done:
@@ -627,7 +401,7 @@ void text_table_close(struct text_table **table)
     struct text_table *t = *table;
     if (t == NULL)
         return;
-    file_fd_close(&t->fd);
+    text_rows_close(&t->rows);
     for (int32_t i = 0; i < t->column_count; i++)
         mt_free(&t->columns[i]);
     mt_free(&t->columns);
@@ -635,9 +409,6 @@ void text_table_close(struct text_table **table)
     mt_free(&t->cells);
     mt_free(&t->cell_begin);
     mt_free(&t->clean);
-    mt_free(&t->raw_begin);
-    mt_free(&t->raw);
-    mt_free(&t->input);
     mt_free(&t->path);
     mt_free(table);
 }
@@ -730,12 +501,12 @@ mt_status text_table_next(struct text_table *t, const struct text_row **row)
 
 int64_t text_table_bytes_read(const struct text_table *t)
 {
-    return t->bytes_read - (t->input_count - t->input_at);
+    return t->rows.bytes_read - (t->rows.input_count - t->rows.input_at);
 }
 
 int64_t text_table_size_bytes(const struct text_table *t)
 {
-    return t->size_bytes;
+    return t->rows.size_bytes;
 }
 
 int64_t text_table_replaced(const struct text_table *t)
