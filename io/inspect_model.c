@@ -171,27 +171,19 @@ mt_status inspect_model_print(FILE *out, const char *path)
 /* All tensors of one file in the order of their names, as float32. */
 static mt_status hash_file(const struct safetensors *file, struct hash64 *h)
 {
-    const struct safetensors_entry *last = NULL;
     float *values = NULL;
     mt_status st = MT_OK;
-    for (int32_t done = 0; done < safetensors_count(file); done++) {
-        const struct safetensors_entry *next = NULL;
-        for (int32_t i = 0; i < safetensors_count(file); i++) {
-            const struct safetensors_entry *e = safetensors_at(file, i);
-            bool after = last == NULL || strcmp(e->name, last->name) > 0;
-            if (after && (next == NULL || strcmp(e->name, next->name) < 0))
-                next = e;
-        }
-        last = next;
-        if (next->dtype == SAFETENSORS_I64)
+    for (int32_t i = 0; i < safetensors_count(file); i++) {
+        const struct safetensors_entry *e = safetensors_by_name(file, i);
+        if (e->dtype == SAFETENSORS_I64)
             continue; /* position_ids of old folders: a buffer, no parameter */
-        hash64_add_string(h, next->name);
-        for (int32_t d = 0; d < next->ndim; d++)
-            hash64_add_int(h, next->shape[d]);
+        hash64_add_string(h, e->name);
+        for (int32_t d = 0; d < e->ndim; d++)
+            hash64_add_int(h, e->shape[d]);
         mt_free(&values);
-        MT_TRY_GOTO(st, mt_alloc(&values, next->count, sizeof *values, next->name), done);
-        MT_TRY_GOTO(st, safetensors_copy_f32(file, next, values), done);
-        hash64_add(h, values, next->count * (int64_t)sizeof *values);
+        MT_TRY_GOTO(st, mt_alloc(&values, e->count, sizeof *values, e->name), done);
+        MT_TRY_GOTO(st, safetensors_copy_f32(file, e, values), done);
+        hash64_add(h, values, e->count * (int64_t)sizeof *values);
     }
 done:
     mt_free(&values);

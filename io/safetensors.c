@@ -269,6 +269,11 @@ const struct safetensors_entry *safetensors_at(const struct safetensors *file, i
     return &file->entry[i];
 }
 
+const struct safetensors_entry *safetensors_by_name(const struct safetensors *file, int32_t i)
+{
+    return &file->entry[file->by_name[i]];
+}
+
 const char *safetensors_path(const struct safetensors *file)
 {
     return file->path;

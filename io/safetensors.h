@@ -58,6 +58,8 @@ void safetensors_close(struct safetensors **file);
 /* Local.  Entries in the order of their data. */
 int32_t safetensors_count(const struct safetensors *file);
 const struct safetensors_entry *safetensors_at(const struct safetensors *file, int32_t i);
+const struct safetensors_entry *safetensors_by_name(const struct safetensors *file,
+                                                    int32_t i); /* the i-th name, ascending */
 const struct safetensors_entry *safetensors_find(const struct safetensors *file, const char *name);
 const char *safetensors_path(const struct safetensors *file);
 const void *safetensors_bytes(const struct safetensors *file, const struct safetensors_entry *e);
