@@ -26,9 +26,9 @@ mt_status pattern_check(const char *pattern, const char *where) MT_CHECKED;
 /* Local.  Whether the pattern means the tensor; false for a pattern with wrong syntax. */
 bool pattern_match(const char *pattern, const struct tensor *tensor, int32_t layers);
 
-/* Local.  Sets mask[i] = value for each tensor that one of the patterns means.  A pattern that
- * means none is an error, but for those that begin with "pooler" (a model may have none): they are
- * only counted in *absent (may be NULL).  Errors: CONFIG. */
+/* Local.  Sets mask[i] = value (mask NULL = only checks) for each tensor that a pattern means.  A
+ * pattern that means none is an error, but for those that begin with "pooler" (a model may have
+ * none): they are only counted in *absent (may be NULL).  Errors: CONFIG. */
 mt_status pattern_select(const struct string_list *patterns, const struct tensor_table *table,
                          uint8_t value, uint8_t *mask, int32_t *absent) MT_CHECKED;
 
