@@ -8,6 +8,11 @@
  *
  *     phase_machine_start(&m, schedule, &run);
  *     while (!m.finished) {
+ *         if (schedule->phase[m.phase].classifier == CLASSIFIER_PROBE) { // a phase without steps
+ *             ... fit ...
+ *             phase_machine_end_now(&m, schedule, &run, ENDED_FITTED);
+ *             continue;
+ *         }
  *         factor = phase_factor(&schedule->phase[m.phase], m.step - m.phase_begin_step, ...);
  *         ... a step ...
  *         if (phase_machine_after_step(&m, schedule, &run, tokens, seconds)) ... new phase ...
@@ -28,6 +33,7 @@ enum phase_end {
     ENDED_THRESHOLD,
     ENDED_PLATEAU,
     ENDED_COMMAND, /* ctl next-phase */
+    ENDED_FITTED,  /* a separate classifier was fitted */
     ENDED_RUN      /* the run was over before its turn came */
 };
 const char *phase_end_name(enum phase_end e);
@@ -41,10 +47,10 @@ struct phase_machine {
     int64_t phase_begin_step, phase_end_step; /* the end by steps: planned length = difference */
     int64_t phase_begin_tokens;
     double phase_begin_seconds, phase_begin_epoch;
-    double best[PHASE_CONDITIONS]; /* of each condition; NaN = no evaluation yet */
-    int64_t bad_evals[PHASE_CONDITIONS];
-    int64_t ended_step[SCHEDULE_PHASES]; /* 0 = not ended; also ends to honour */
-    int32_t ended_by[SCHEDULE_PHASES];   /* enum phase_end */
+    double best[PHASE_CONDITIONS];       /* of each condition's metric */
+    int64_t bad_evals[PHASE_CONDITIONS]; /* since the best; -1 = no evaluation yet */
+    int32_t ended_by[SCHEDULE_PHASES];   /* enum phase_end; of the current phase: to honour */
+    int64_t ended_step[SCHEDULE_PHASES]; /* valid where ended_by is not ENDED_NOT */
 };
 
 /* Local.  At step 0 of the first phase that has steps. */
@@ -61,9 +67,13 @@ bool phase_machine_after_eval(struct phase_machine *m, const struct schedule *s,
                               const struct run_length *run, const char *const *task_names,
                               int32_t task_count, metric_lookup lookup, void *context);
 
-/* Local.  Ends the phase now, on command. */
+/* Local.  Ends the phase now: on command, or because its classifier is fitted. */
 void phase_machine_end_now(struct phase_machine *m, const struct schedule *s,
-                           const struct run_length *run);
+                           const struct run_length *run, enum phase_end by);
+
+/* Local.  Computes the current phase's end by steps again, for a run whose length was changed. */
+void phase_machine_replan(struct phase_machine *m, const struct schedule *s,
+                          const struct run_length *run);
 
 /* Local.  Phase `phase` is known to have ended after `step` steps (> the current one) by `by`: it
  * will end there again, and not by time before. */
