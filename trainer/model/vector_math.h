@@ -91,7 +91,7 @@ static inline float real_sqrt(float x)
     return sqrtf(x);
 }
 
-/* Absolute error of the cdf below 2e-7, of the density below 1e-7; the cdf's lower tail keeps its
+/* Absolute error of the cdf below 2.5e-7, of the density below 1e-7; the cdf's lower tail keeps its
  * relative precision.  With z = |x| / sqrt 2 and t = 1 / (1 + 0.37 z), erfc(z) exp(z^2) / t is a
  * polynomial of degree 8 in t to 2.1e-8: the form of Abramowitz and Stegun 7.1.26, its coefficients
  * fitted by reweighted least squares on z in [0, 10].  Both answers share one exponential. */
