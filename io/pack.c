@@ -450,7 +450,8 @@ done:
     if (st != MT_OK && p->temp_dir != NULL) {
         struct mt_error kept;
         mt_error_get(&kept);
-        (void)file_remove(p->temp_dir);
+        if (file_remove(p->temp_dir) != MT_OK) /* the first failure is the one to tell */
+            mt_error_clear();
         st = mt_error_set(&kept);
     }
     for (int32_t i = 0; i < SHARD_TASKS_MAX; i++)
