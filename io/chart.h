@@ -11,8 +11,10 @@
  *     struct chart_spec c = {.title = "Loss", .x_label = "step", .series = s, .series_count = 1};
  *     chart_add(&text, &c);
  *
- * A value that is not finite makes a gap; so does one <= 0 on a logarithmic axis.  Text is escaped.
- * Numbers are not thinned: the caller decides how many points a picture is worth.
+ * A value that is not finite makes a gap; so does one <= 0 on a logarithmic axis, which shows five
+ * decades at most and lays what is smaller on its lower edge.  Text is escaped.
+ * Numbers are not thinned: the caller decides how many points a picture is worth.  The <svg> of a
+ * line chart says in data-x, data-y how its units map to values, for a script that shows them.
  */
 #ifndef MT_IO_CHART_H
 #define MT_IO_CHART_H

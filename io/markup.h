@@ -44,10 +44,10 @@ void markup_add_escaped(struct markup *t, const char *text);
 enum { MARKUP_NUMBER_BYTES = 32 };
 
 /* Local.  A number for people: at most `digits` significant digits, no trailing zeros, "12.5k",
- * "3.2M", "5e-05"; "-" where it is not finite. */
+ * "3.2M", "5e-5"; "-" where it is not finite. */
 void markup_format_number(char text[MARKUP_NUMBER_BYTES], double value, int digits);
 
-/* Local.  A count with thin groups of three: "109 482 240". */
+/* Local.  A whole number in groups of three: "109,482,240". */
 void markup_format_count(char text[MARKUP_NUMBER_BYTES], int64_t value);
 
 #endif
