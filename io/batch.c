@@ -18,10 +18,10 @@ mt_status batch_create(struct batch *b, int32_t sentence_capacity, int32_t token
     MT_TRY_GOTO(st, mt_alloc(&b->offsets, sentence_capacity + 1, sizeof *b->offsets, "offsets"),
                 done);
     MT_TRY_GOTO(st, mt_alloc(&b->sample, sentence_capacity, sizeof *b->sample, "sample ids"), done);
-    MT_TRY_GOTO(st,
-                mt_alloc(&b->labels, (int64_t)sentence_capacity * task_count, sizeof *b->labels,
-                         "labels"),
-                done);
+    MT_TRY_GOTO(
+        st,
+        mt_alloc(&b->labels, (int64_t)sentence_capacity * task_count, sizeof *b->labels, "labels"),
+        done);
 done:
     if (st != MT_OK)
         batch_destroy(b);

@@ -19,11 +19,11 @@ struct sample {
 struct batch {
     int32_t B, N;
     int32_t task_count;
-    int32_t *ids;      /* [N] */
-    int32_t *types;    /* [N] token types */
-    int32_t *offsets;  /* [B+1] */
-    int64_t *sample;   /* [B] set << 40 | row: names the sentence in dropout and in messages */
-    int32_t *labels;   /* [task_count][sentence_capacity]; -1 = no label */
+    int32_t *ids;     /* [N] */
+    int32_t *types;   /* [N] token types */
+    int32_t *offsets; /* [B+1] */
+    int64_t *sample;  /* [B] set << 40 | row: names the sentence in dropout and in messages */
+    int32_t *labels;  /* [task_count][sentence_capacity]; -1 = no label */
     int32_t sentence_capacity, token_capacity;
 };
 
