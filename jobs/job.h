@@ -149,6 +149,9 @@ struct job_changes {
     struct job_change *change;
     int32_t count, capacity;
 };
+
+/* Local.  Every key whose value differs, in the order of the table.  Owns: the caller,
+ * job_changes_release.  Errors: NOMEM. */
 mt_status job_compare(const struct job *before, const struct job *after,
                       struct job_changes *out) MT_CHECKED;
 void job_changes_release(struct job_changes *c);
