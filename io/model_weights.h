@@ -1,8 +1,8 @@
 /*
  * model_weights: the tensors of a Hugging Face folder, in one file or several.
  *
- * Looks up by the names of BertModel and finds them under the names that folders really use: with the
- * prefix "bert.", and LayerNorm.gamma/beta for weight/bias.
+ * Looks up by the names of BertModel and finds them under the names that folders really use: with
+ * the prefix "bert.", and LayerNorm.gamma/beta for weight/bias.
  */
 #ifndef MT_IO_MODEL_WEIGHTS_H
 #define MT_IO_MODEL_WEIGHTS_H
