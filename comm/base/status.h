@@ -67,7 +67,7 @@ struct mt_error {
 /* Begins a record and answers code, as a value that the compiler can see is not MT_OK.  A message
  * should name what, where, and the mend. */
 #define MT_FAIL(code, ...)                                                                         \
-    ((void)mt_error_begin((code), __func__, __FILE__, __LINE__, __VA_ARGS__), (code))
+    ((void)mt_error_begin((code), __func__, __FILE__, __LINE__, __VA_ARGS__), (mt_status)(code))
 
 /* Local.  Internal: behind MT_FAIL and MT_TRY. */
 mt_status mt_error_begin(mt_status code, const char *function, const char *file, int line,
