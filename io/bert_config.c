@@ -212,6 +212,31 @@ static void write_labels(struct json_writer *w, const char *const *labels, int32
     json_write_end(w);
 }
 
+void bert_config_compose(const struct bert_config *c, const char *const *labels,
+                         int32_t label_count, struct json_writer *w)
+{
+    json_write_object(w, NULL);
+    json_write_strings(w, "architectures", (const char *const[]){"BertModel"}, 1);
+    json_write_string(w, "model_type", "bert");
+#define X(name, value, least, most) json_write_int(w, #name, c->name);
+    INT_FIELDS(X)
+#undef X
+    json_write_string(w, "hidden_act", activation_name(c->hidden_act));
+#define X(name, value, least, most)                                                                \
+    if (c->name < 0.0)                                                                             \
+        json_write_string(w, #name, NULL);                                                         \
+    else                                                                                           \
+        json_write_real(w, #name, c->name);
+    REAL_FIELDS(X)
+#undef X
+    json_write_string(w, "position_embedding_type", "absolute");
+    json_write_bool(w, "use_cache", true);
+    json_write_string(w, "torch_dtype", "float32");
+    if (label_count > 0)
+        write_labels(w, labels, label_count);
+    json_write_end(w);
+}
+
 mt_status bert_config_write(const struct bert_config *c, const char *const *labels,
                             int32_t label_count, const char *path)
 {
@@ -219,26 +244,7 @@ mt_status bert_config_write(const struct bert_config *c, const char *const *labe
     const char *text;
     int64_t bytes;
     mt_status st;
-    json_write_object(&w, NULL);
-    json_write_strings(&w, "architectures", (const char *const[]){"BertModel"}, 1);
-    json_write_string(&w, "model_type", "bert");
-#define X(name, value, least, most) json_write_int(&w, #name, c->name);
-    INT_FIELDS(X)
-#undef X
-    json_write_string(&w, "hidden_act", activation_name(c->hidden_act));
-#define X(name, value, least, most)                                                                \
-    if (c->name < 0.0)                                                                             \
-        json_write_string(&w, #name, NULL);                                                        \
-    else                                                                                           \
-        json_write_real(&w, #name, c->name);
-    REAL_FIELDS(X)
-#undef X
-    json_write_string(&w, "position_embedding_type", "absolute");
-    json_write_bool(&w, "use_cache", true);
-    json_write_string(&w, "torch_dtype", "float32");
-    if (label_count > 0)
-        write_labels(&w, labels, label_count);
-    json_write_end(&w);
+    bert_config_compose(c, labels, label_count, &w);
     MT_TRY_GOTO(st, json_writer_finish(&w, &text, &bytes), done);
     MT_TRY_GOTO(st, file_write_atomic(path, text, bytes), done);
 done:

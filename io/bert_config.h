@@ -50,6 +50,11 @@ mt_status bert_config_read(struct bert_config *c, const char *path) MT_CHECKED;
 mt_status bert_config_write(const struct bert_config *c, const char *const *labels,
                             int32_t label_count, const char *path) MT_CHECKED;
 
+/* Local.  The same text into a writer, which reports what fails. */
+struct json_writer;
+void bert_config_compose(const struct bert_config *c, const char *const *labels,
+                         int32_t label_count, struct json_writer *w);
+
 const char *activation_name(enum activation a); /* "gelu" ... */
 
 /* Adds every field to a hash: two configs compute the same function iff equal. */

@@ -218,24 +218,32 @@ done:
     return st;
 }
 
-static mt_status read_tasks(struct model_folder *f, const char *dir)
+/* heads.json; *found = false where the folder has none. */
+static mt_status read_heads(struct model_folder *f, const char *dir, bool *found)
 {
     struct json_doc *heads;
+    MT_TRY(read_optional(&heads, dir, FOLDER_HEADS_JSON));
+    *found = heads != NULL;
+    if (heads == NULL)
+        return MT_OK;
+    mt_status st = read_heads_doc(f, root_of(heads));
+    if (st != MT_OK)
+        mt_error_prefix("%s/%s", dir, FOLDER_HEADS_JSON);
+    (void)json_node_bool(json_node_get(root_of(heads), "has_pooler"), &f->has_pooler);
+    json_doc_destroy(&heads);
+    return st;
+}
+
+/* What only the weights tell: a pooler, and a classifier where there is no heads.json. */
+static mt_status read_weights(struct model_folder *f, const char *dir, bool has_heads)
+{
     struct model_weights w;
     const struct safetensors *file;
     MT_TRY(model_weights_open(&w, dir));
-    mt_status st;
+    mt_status st = MT_OK;
     f->has_pooler = model_weights_find(&w, "pooler.dense.weight", &file) != NULL;
-    MT_TRY_GOTO(st, read_optional(&heads, dir, FOLDER_HEADS_JSON), done);
-    if (heads != NULL) {
-        st = read_heads_doc(f, root_of(heads));
-        if (st != MT_OK)
-            mt_error_prefix("%s/%s", dir, FOLDER_HEADS_JSON);
-        json_doc_destroy(&heads);
-        goto done;
-    }
     const struct safetensors_entry *e = model_weights_find(&w, "classifier.weight", &file);
-    if (e != NULL && e->ndim == 2) {
+    if (!has_heads && e != NULL && e->ndim == 2) {
         MT_TRY_GOTO(st, read_classifier(f, dir, e->shape[0]), done);
         if (f->pooling[0] == '\0')
             (void)snprintf(f->pooling, sizeof f->pooling, "pooler");
@@ -243,6 +251,17 @@ static mt_status read_tasks(struct model_folder *f, const char *dir)
 done:
     model_weights_close(&w);
     return st;
+}
+
+static mt_status read_tasks(struct model_folder *f, const char *dir)
+{
+    char manifest[FOLDER_PATH_BYTES];
+    bool has_heads;
+    (void)snprintf(manifest, sizeof manifest, "%.4000s/manifest.json", dir);
+    MT_TRY(read_heads(f, dir, &has_heads));
+    if (has_heads && file_exists(manifest)) /* a checkpoint: its numbers are elsewhere */
+        return MT_OK;
+    return read_weights(f, dir, has_heads);
 }
 
 static mt_status describe(struct model_folder *f, const char *dir)

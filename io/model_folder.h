@@ -82,4 +82,13 @@ mt_status model_folder_read(const char *dir, const struct tensor_table *table, f
 mt_status model_folder_write(const char *dir, const struct model_folder *f,
                              const struct tensor_table *table, const float *params) MT_CHECKED;
 
+/* Takes one text of a model's description. */
+typedef mt_status (*folder_text)(void *context, const char *name, const char *text, int64_t bytes);
+
+/* Local.  Calls put for config.json, tokenizer_config.json, sentence_bert_config.json, heads.json
+ * and the vocabulary: with them model_folder_describe works on a folder without model.safetensors,
+ * such as a checkpoint.  Errors: those of put; IO, DATA (no vocabulary). */
+mt_status model_folder_each_text(const struct model_folder *f, folder_text put,
+                                 void *context) MT_CHECKED;
+
 #endif

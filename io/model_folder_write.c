@@ -34,18 +34,30 @@ static const char *const WRITTEN[FIXED_FILES] = {
     FOLDER_HEADS_WEIGHTS,
 };
 
-/* Finishes a text and writes it as dir/name. */
-static mt_status write_text(struct json_writer *w, const char *dir, const char *name)
+/* Where the texts of a folder go. */
+struct text_sink {
+    folder_text put;
+    void *context;
+};
+
+static mt_status put_file(void *context, const char *name, const char *text, int64_t bytes)
+{
+    char *path;
+    MT_TRY(file_path_join(&path, context, name));
+    mt_status st = file_write_atomic(path, text, bytes);
+    mt_free(&path);
+    return st;
+}
+
+/* Finishes a text and hands it on; the writer is empty again. */
+static mt_status put_text(struct json_writer *w, const struct text_sink *sink, const char *name)
 {
     const char *text;
     int64_t bytes;
-    char *path;
-    MT_TRY(file_path_join(&path, dir, name));
-    mt_status st = json_writer_finish(w, &text, &bytes);
-    if (st == MT_OK)
-        st = file_write_atomic(path, text, bytes);
-    mt_free(&path);
-    return st;
+    MT_TRY(json_writer_finish(w, &text, &bytes));
+    MT_TRY(sink->put(sink->context, name, text, bytes));
+    json_writer_reset(w);
+    return MT_OK;
 }
 
 static void compose_tokenizer(struct json_writer *w, const struct model_folder *f)
@@ -127,6 +139,7 @@ static void compose_heads(struct json_writer *w, const struct model_folder *f)
     json_write_string(w, "format", FOLDER_HEADS_FORMAT);
     json_write_int(w, "version", 1);
     json_write_string(w, "pooling", f->pooling);
+    json_write_bool(w, "has_pooler", f->has_pooler);
     if (strcmp(f->pooling, "pooler") == 0)
         json_write_string(w, "note",
                           "heads read tanh(pooler.dense) of the first token; 1_Pooling, which has "
@@ -149,36 +162,45 @@ static void compose_heads(struct json_writer *w, const struct model_folder *f)
     json_write_end(w);
 }
 
-static mt_status write_json_files(const char *dir, const struct model_folder *f)
+/* What describes the model and its tokenizer, without the numbers. */
+static mt_status put_description(const struct text_sink *sink, const struct model_folder *f)
 {
     struct json_writer w = {.indent = 2};
+    const struct folder_task *only = f->task_count == 1 ? &f->tasks[0] : NULL;
     mt_status st;
+    bert_config_compose(&f->config, only == NULL ? NULL : (const char *const *)only->labels,
+                        only == NULL ? 0 : only->label_count, &w);
+    MT_TRY_GOTO(st, put_text(&w, sink, "config.json"), done);
     compose_tokenizer(&w, f);
     compose_special(&w);
-    MT_TRY_GOTO(st, write_text(&w, dir, "tokenizer_config.json"), done);
-    json_writer_reset(&w);
-    json_write_object(&w, NULL);
-    compose_special(&w);
-    MT_TRY_GOTO(st, write_text(&w, dir, "special_tokens_map.json"), done);
-    json_writer_reset(&w);
-    compose_modules(&w, f);
-    MT_TRY_GOTO(st, write_text(&w, dir, "modules.json"), done);
-    json_writer_reset(&w);
-    compose_sentence_transformers(&w);
-    MT_TRY_GOTO(st, write_text(&w, dir, "config_sentence_transformers.json"), done);
-    json_writer_reset(&w);
+    MT_TRY_GOTO(st, put_text(&w, sink, "tokenizer_config.json"), done);
     json_write_object(&w, NULL);
     json_write_int(&w, "max_seq_length", f->max_tokens);
     json_write_bool(&w, "do_lower_case", false); /* the tokenizer does it */
     json_write_end(&w);
-    MT_TRY_GOTO(st, write_text(&w, dir, "sentence_bert_config.json"), done);
-    json_writer_reset(&w);
-    compose_pooling(&w, f);
-    MT_TRY_GOTO(st, write_text(&w, dir, "1_Pooling/config.json"), done);
-    json_writer_reset(&w);
+    MT_TRY_GOTO(st, put_text(&w, sink, "sentence_bert_config.json"), done);
     compose_heads(&w, f);
     if (f->task_count > 0)
-        MT_TRY_GOTO(st, write_text(&w, dir, FOLDER_HEADS_JSON), done);
+        MT_TRY_GOTO(st, put_text(&w, sink, FOLDER_HEADS_JSON), done);
+done:
+    json_writer_release(&w);
+    return st;
+}
+
+/* What sentence-transformers wants besides. */
+static mt_status put_modules(const struct text_sink *sink, const struct model_folder *f)
+{
+    struct json_writer w = {.indent = 2};
+    mt_status st;
+    json_write_object(&w, NULL);
+    compose_special(&w);
+    MT_TRY_GOTO(st, put_text(&w, sink, "special_tokens_map.json"), done);
+    compose_modules(&w, f);
+    MT_TRY_GOTO(st, put_text(&w, sink, "modules.json"), done);
+    compose_sentence_transformers(&w);
+    MT_TRY_GOTO(st, put_text(&w, sink, "config_sentence_transformers.json"), done);
+    compose_pooling(&w, f);
+    MT_TRY_GOTO(st, put_text(&w, sink, "1_Pooling/config.json"), done);
 done:
     json_writer_release(&w);
     return st;
@@ -209,52 +231,48 @@ done:
     return st;
 }
 
-static mt_status copy_vocab(const char *dir, const struct model_folder *f)
+static mt_status put_vocab(const struct text_sink *sink, const struct model_folder *f)
 {
-    char *text = NULL, *path = NULL;
+    char *text = NULL;
     int64_t bytes;
-    mt_status st;
     if (f->vocab_path[0] == '\0')
-        return MT_FAIL(MT_DATA, "%s: a model folder needs a vocabulary, and none is known", dir);
+        return MT_FAIL(MT_DATA, "a model folder needs a vocabulary, and none is known");
     MT_TRY(file_read(&text, &bytes, f->vocab_path, VOCAB_COPY_MAX_BYTES));
-    MT_TRY_GOTO(
-        st, file_path_join(&path, dir, f->vocab_is_tokenizer_json ? "tokenizer.json" : "vocab.txt"),
-        done);
-    MT_TRY_GOTO(st, file_write_atomic(path, text, bytes), done);
-done:
+    mt_status st = sink->put(
+        sink->context, f->vocab_is_tokenizer_json ? "tokenizer.json" : "vocab.txt", text, bytes);
     mt_free(&text);
+    return st;
+}
+
+mt_status model_folder_each_text(const struct model_folder *f, folder_text put, void *context)
+{
+    struct text_sink sink = {put, context};
+    MT_TRY(put_description(&sink, f));
+    return put_vocab(&sink, f);
+}
+
+static mt_status make_sub_folder(const char *dir, const char *name)
+{
+    char *path;
+    MT_TRY(file_path_join(&path, dir, name));
+    mt_status st = file_make_dir(path);
     mt_free(&path);
     return st;
 }
 
-static mt_status fill_folder(const char *dir, const struct model_folder *f,
+static mt_status fill_folder(char *dir, const struct model_folder *f,
                              const struct tensor_table *table, const float *params)
 {
-    char *path = NULL;
-    mt_status st;
-    const struct folder_task *only = f->task_count == 1 ? &f->tasks[0] : NULL;
-    MT_TRY_GOTO(st, file_path_join(&path, dir, "1_Pooling"), done);
-    MT_TRY_GOTO(st, file_make_dir(path), done);
-    mt_free(&path);
-    if (f->normalize) {
-        MT_TRY_GOTO(st, file_path_join(&path, dir, "2_Normalize"), done);
-        MT_TRY_GOTO(st, file_make_dir(path), done);
-        mt_free(&path);
-    }
-    MT_TRY_GOTO(st, file_path_join(&path, dir, "config.json"), done);
-    MT_TRY_GOTO(st,
-                bert_config_write(&f->config,
-                                  only == NULL ? NULL : (const char *const *)only->labels,
-                                  only == NULL ? 0 : only->label_count, path),
-                done);
-    MT_TRY_GOTO(st, write_json_files(dir, f), done);
-    MT_TRY_GOTO(st, copy_vocab(dir, f), done);
-    MT_TRY_GOTO(st, write_tensors(dir, "model.safetensors", false, table, params), done);
-    MT_TRY_GOTO(st, write_tensors(dir, FOLDER_HEADS_WEIGHTS, true, table, params), done);
-    MT_TRY_GOTO(st, file_sync(dir), done);
-done:
-    mt_free(&path);
-    return st;
+    struct text_sink sink = {put_file, dir};
+    MT_TRY(make_sub_folder(dir, "1_Pooling"));
+    if (f->normalize)
+        MT_TRY(make_sub_folder(dir, "2_Normalize"));
+    MT_TRY(put_description(&sink, f));
+    MT_TRY(put_modules(&sink, f));
+    MT_TRY(put_vocab(&sink, f));
+    MT_TRY(write_tensors(dir, "model.safetensors", false, table, params));
+    MT_TRY(write_tensors(dir, FOLDER_HEADS_WEIGHTS, true, table, params));
+    return file_sync(dir);
 }
 
 /* Whether everything in an existing folder is of this module's making. */

@@ -1,0 +1,130 @@
+/* mttrain check: validate a job with its data, model and schedule; touch nothing. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "comm/base/log.h"
+#include "comm/base/memory.h"
+#include "io/file.h"
+#include "trainer/arguments.h"
+#include "trainer/run.h"
+
+static void print_data(const struct run *run)
+{
+    for (int32_t set = 0; set < run->job.data_count; set++) {
+        for (int32_t s = 0; s < SPLIT_COUNT; s++) {
+            const struct dataset *d = run->corpora.set[s][set];
+            if (d == NULL)
+                continue;
+            printf("  %-16s %-6s %9lld sentences %11lld tokens, longest %d", dataset_name(d),
+                   split_name((enum split)s), (long long)dataset_rows(d),
+                   (long long)dataset_tokens(d), dataset_longest_row_tokens(d));
+            for (int32_t t = 0; t < run->job.task_count; t++)
+                if (run->corpora.column[s][set][t] >= 0)
+                    printf("; %s %lld labelled", run->job.tasks[t].name,
+                           (long long)dataset_labelled_rows(d, run->corpora.column[s][set][t]));
+            printf("\n");
+        }
+    }
+}
+
+static void print_phases(const struct run *run, const int64_t *begin, const int64_t *end)
+{
+    for (int32_t p = 0; p < run->job.schedule.count; p++) {
+        const struct phase_plan *plan = &run->plan[p];
+        printf("  %d. %-12s steps %lld..%lld  %lld of %lld parameters trained; tasks", p + 1,
+               plan->phase->name, (long long)begin[p], (long long)end[p],
+               (long long)plan->trainable_elements, (long long)run->model.table.total);
+        for (int32_t t = 0; t < run->job.task_count; t++)
+            if (plan->active[t])
+                printf(" %s", run->job.tasks[t].name);
+        printf("\n");
+    }
+}
+
+static mt_status print_report(const struct run *run)
+{
+    const struct bert_config *c = &run->model.config;
+    int64_t *begin = NULL, *end = NULL;
+    mt_status st;
+    MT_TRY_GOTO(st, mt_alloc(&begin, run->job.schedule.count, sizeof *begin, "bounds"), done);
+    MT_TRY_GOTO(st, mt_alloc(&end, run->job.schedule.count, sizeof *end, "bounds"), done);
+    schedule_phase_bounds(&run->job.schedule, &run->length, begin, end);
+    printf("job \"%s\" is valid\n", run->job.name);
+    printf("model: %d layers x %d, %d heads, vocabulary %d, %s pooling, init %s\n",
+           c->num_hidden_layers, c->hidden_size, c->num_attention_heads, c->vocab_size,
+           pooling_name(run->model.pooling), run->job.model.init);
+    printf("data:\n");
+    print_data(run);
+    printf("schedule \"%s\": %d phases\n",
+           run->job.schedule.name != NULL ? run->job.schedule.name : "full",
+           run->job.schedule.count);
+    print_phases(run, begin, end);
+done:
+    mt_free(&begin);
+    mt_free(&end);
+    return st;
+}
+
+/* Text is packed into a scratch folder that goes away again, unless the run has packed it. */
+static mt_status check(const struct comm *world, const char *path,
+                       const struct run_options *options)
+{
+    struct run *run;
+    const char *tmp = getenv("TMPDIR");
+    char scratch[512];
+    (void)snprintf(scratch, sizeof scratch, "%.400s/mttrain-check-XXXXXX",
+                   tmp != NULL ? tmp : "/tmp");
+    if (mkdtemp(scratch) == NULL)
+        return MT_FAIL(MT_IO, "cannot make a scratch folder %s; set TMPDIR", scratch);
+    mt_status st = mt_alloc(&run, 1, sizeof *run, "a run");
+    if (st == MT_OK) {
+        st = run_open_description(run, world, path, options, scratch);
+        if (st == MT_OK && world->rank == 0)
+            st = print_report(run);
+        run_close(run);
+        mt_free(&run);
+    }
+    struct mt_error kept;
+    mt_error_get(&kept);
+    if (file_remove(scratch) != MT_OK)
+        log_warning("%s", mt_error_peek()->message);
+    (void)mt_error_set(&kept);
+    return st;
+}
+
+static mt_status run(const struct invocation *call)
+{
+    struct text_list jobs = {0}, sets = {0};
+    struct run_options options = {.resume = "auto"};
+    bool help;
+    const struct argument table[] = {
+        {"--set", "KEY=VALUE", ARGUMENT_LIST, &sets, "overrides a key of the job; may be repeated"},
+        {NULL, "JOB.cfg", ARGUMENT_REST, &jobs, "the job file"},
+        {0}};
+    mt_status st;
+    MT_TRY_GOTO(st, arguments_parse(&command_check, table, call->argc, call->argv, &help), done);
+    if (help)
+        goto done;
+    if (jobs.count == 0) {
+        st = MT_FAIL(MT_ARG, "check needs a job file");
+        goto done;
+    }
+    options.overrides = sets.item;
+    options.override_count = sets.count;
+    for (int32_t i = 0; i < jobs.count && st == MT_OK; i++)
+        st = check(call->world, jobs.item[i], &options);
+done:
+    text_list_release(&jobs);
+    text_list_release(&sets);
+    return st;
+}
+
+const struct command command_check = {
+    "check",
+    "JOB.cfg [--set key=value]...",
+    "Validates a job with its data, model and schedule, and touches nothing.",
+    "mttrain check jobs/quickstart.cfg",
+    COMMAND_ALL,
+    run};

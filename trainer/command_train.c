@@ -1,0 +1,42 @@
+/* mttrain JOB.cfg ...: train each job in turn. */
+#include "trainer/arguments.h"
+#include "trainer/train.h"
+
+static mt_status run(const struct invocation *call)
+{
+    struct text_list jobs = {0}, sets = {0};
+    struct run_options options = {.resume = "auto"};
+    const struct argument table[] = {
+        {"--set", "KEY=VALUE", ARGUMENT_LIST, &sets, "overrides a key of the job; may be repeated"},
+        {"--resume", "auto|never|PATH", ARGUMENT_TEXT, &options.resume,
+         "where to begin (default auto: the newest valid checkpoint of run_dir)"},
+        {"--accept-changes", NULL, ARGUMENT_FLAG, &options.accept_changes,
+         "resume although keys changed that alter the result"},
+        {NULL, "JOB.cfg ...", ARGUMENT_REST, &jobs, "job files, trained one after the other"},
+        {0}};
+    bool help;
+    mt_status st;
+    MT_TRY_GOTO(st, arguments_parse(&command_train, table, call->argc, call->argv, &help), done);
+    if (help)
+        goto done;
+    if (jobs.count == 0) {
+        st = MT_FAIL(MT_ARG, "no job file named (mttrain train --help)");
+        goto done;
+    }
+    options.overrides = sets.item;
+    options.override_count = sets.count;
+    for (int32_t i = 0; i < jobs.count; i++)
+        MT_TRY_GOTO(st, train_job(call->world, jobs.item[i], &options), done);
+done:
+    text_list_release(&jobs);
+    text_list_release(&sets);
+    return st;
+}
+
+const struct command command_train = {
+    "train",
+    "JOB.cfg ... [--set key=value]... [--resume auto|never|PATH]",
+    "Trains each job in turn, under mpirun, srun or alone; the same line resumes a stopped run.",
+    "mpirun -np 8 mttrain jobs/quickstart.cfg --set optimizer.lr=3e-5",
+    COMMAND_ALL,
+    run};

@@ -1,0 +1,221 @@
+/* See events.h.  Names and meaning of the members stand in io/FORMAT.md. */
+#include "trainer/events.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "comm/base/clock.h"
+#include "trainer/phase_run.h"
+
+/* Appends the event that was begun. */
+static void end_event(struct run *run)
+{
+    if (jsonl_end(run->events) == MT_OK)
+        return;
+    log_warning("metrics.jsonl is not written any more: %s", mt_error_peek()->message);
+    mt_error_clear();
+    jsonl_close(&run->events);
+}
+
+static const char *phase_name(const struct run *run, int32_t phase)
+{
+    return phase < run->job.schedule.count ? run->job.schedule.phase[phase].name : "done";
+}
+
+void event_start(struct run *run)
+{
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "start");
+    json_write_string(w, "name", run->job.name);
+    json_write_int(w, "ranks", run->world->size);
+    json_write_int(w, "threads", pool_threads(run->pool));
+    json_write_int(w, "lanes", run->job.batch.lanes);
+    json_write_string(w, "host", comm_host(run->world, 0));
+    json_write_int(w, "hosts", run->world->node_count);
+    json_write_string(w, "version", MT_VERSION);
+    json_write_string(w, "init", run->job.model.init);
+    int64_t parameters = 0;
+    for (int32_t i = 0; i < run->model.table.count; i++)
+        parameters += run->model.table.entry[i].count;
+    json_write_int(w, "parameters", parameters);
+    json_write_int(w, "tensors", run->model.table.count);
+    json_write_int(w, "steps", run->run_steps);
+    if (run->resumed_step >= 0)
+        json_write_int(w, "resumed_from", run->resumed_step);
+    end_event(run);
+}
+
+void event_phase_begin(struct run *run)
+{
+    const struct phase_plan *plan = run->phase.plan;
+    int32_t index = run->machine.phase;
+    log_info("phase %d/%d \"%s\": steps %lld to %lld, %lld parameters trained, %d tensors frozen",
+             index + 1, run->job.schedule.count, plan->phase->name,
+             (long long)run->machine.phase_begin_step, (long long)run->machine.phase_end_step,
+             (long long)plan->trainable_elements, plan->frozen_tensors);
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "phase");
+    json_write_int(w, "step", run->machine.step);
+    json_write_string(w, "action", "begin");
+    json_write_string(w, "phase", plan->phase->name);
+    json_write_int(w, "index", index);
+    json_write_int(w, "planned_end", run->machine.phase_end_step);
+    json_write_int(w, "trainable_parameters", plan->trainable_elements);
+    json_write_int(w, "frozen_tensors", plan->frozen_tensors);
+    end_event(run);
+}
+
+void event_phase_end(struct run *run, int32_t phase)
+{
+    const char *why = phase_end_name((enum phase_end)run->machine.ended_by[phase]);
+    log_info("phase \"%s\" ended at step %lld (%s); frozen: %d tensors verified unchanged",
+             phase_name(run, phase), (long long)run->machine.step, why,
+             run->phase.plan->frozen_tensors);
+    for (int32_t i = -1; (i = phase_run_next_untouched(run, i)) >= 0;)
+        event_warning(run,
+                      "tensor %s was declared trainable in phase \"%s\" but never had a gradient",
+                      run->model.table.entry[i].name, phase_name(run, phase));
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "phase");
+    json_write_int(w, "step", run->machine.step);
+    json_write_string(w, "action", "end");
+    json_write_string(w, "phase", phase_name(run, phase));
+    json_write_int(w, "index", phase);
+    json_write_string(w, "reason", why);
+    json_write_int(w, "frozen_verified", run->phase.plan->frozen_tensors);
+    json_write_real(w, "seconds", clock_now_s() - run->phase.begin_s);
+    end_event(run);
+}
+
+void event_step(struct run *run, const struct step_report *last, struct step_window *window)
+{
+    double divisor = 0.0, peak = 0.0;
+    for (int32_t i = 0; i < run->model.table.count; i++)
+        if (run->phase.plan->lr[i] > peak)
+            peak = run->phase.plan->lr[i];
+    for (int32_t t = 0; t < run->model.task_count; t++)
+        divisor += window->task[t].weight;
+    if (run->events != NULL && divisor > 0.0) {
+        struct json_writer *w = jsonl_begin(run->events, "step");
+        json_write_int(w, "step", last->step);
+        json_write_string(w, "phase", run->phase.plan->phase->name);
+        json_write_real(w, "epoch", phase_machine_epoch(&run->machine, &run->length));
+        json_write_real(w, "loss", window->loss / (double)window->steps);
+        json_write_object(w, "losses");
+        for (int32_t t = 0; t < run->model.task_count; t++)
+            if (window->task[t].weight > 0.0)
+                json_write_real(w, run->model.task[t].name,
+                                window->task[t].loss / window->task[t].weight);
+        json_write_end(w);
+        json_write_real(w, "lr", peak * last->lr_factor);
+        json_write_real(w, "grad_norm", last->grad_norm);
+        json_write_int(w, "sentences", window->sentences);
+        json_write_int(w, "tokens", window->tokens);
+        json_write_real(w, "tokens_per_s", (double)window->tokens / window->seconds);
+        json_write_object(w, "wait_s");
+        json_write_real(w, "data", window->wait_data_s);
+        json_write_real(w, "reduction", window->wait_reduce_s);
+        json_write_end(w);
+        if (run->skipped_steps > 0)
+            json_write_int(w, "skipped_steps", run->skipped_steps);
+        end_event(run);
+    }
+    memset(window, 0, sizeof *window);
+}
+
+static void write_confusion(struct json_writer *w, const struct run *run,
+                            const struct eval_result *r)
+{
+    int32_t classes = run->model.task[r->task].classes;
+    json_write_strings(w, "labels", (const char *const *)run->corpora.labels[r->task].item,
+                       classes);
+    json_write_array(w, "confusion");
+    for (int32_t k = 0; k < classes; k++)
+        json_write_ints(w, NULL, r->confusion + (int64_t)k * classes, classes);
+    json_write_end(w);
+}
+
+void event_eval(struct run *run, enum split split, const struct eval_result *results, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        const struct eval_result *r = &results[i];
+        const char *task = run->model.task[r->task].name;
+        log_info("step %lld %s %s: loss %.4f accuracy %.4f f1_macro %.4f mcc %.4f (%lld sentences)",
+                 (long long)run->machine.step, split_name(split), task, r->loss,
+                 r->metrics.accuracy, r->metrics.f1_macro, r->metrics.mcc,
+                 (long long)r->metrics.count);
+        if (run->events == NULL)
+            continue;
+        struct json_writer *w = jsonl_begin(run->events, "eval");
+        json_write_int(w, "step", run->machine.step);
+        json_write_string(w, "split", split_name(split));
+        json_write_string(w, "task", task);
+        json_write_int(w, "sentences", r->metrics.count);
+        json_write_real(w, "loss", r->loss);
+        json_write_real(w, "accuracy", r->metrics.accuracy);
+        json_write_real(w, "f1_macro", r->metrics.f1_macro);
+        json_write_real(w, "mcc", r->metrics.mcc);
+        if (r->confusion != NULL)
+            write_confusion(w, run, r);
+        end_event(run);
+    }
+}
+
+void event_checkpoint(struct run *run, int64_t step, double seconds, int64_t bytes, bool best)
+{
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "checkpoint");
+    json_write_int(w, "step", step);
+    json_write_real(w, "seconds", seconds);
+    json_write_int(w, "bytes", bytes);
+    json_write_bool(w, "best", best);
+    json_write_int(w, "frozen_verified",
+                   run->phase.plan != NULL ? run->phase.plan->frozen_tensors : 0);
+    end_event(run);
+}
+
+void event_warning(struct run *run, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    log_warning("%s", text);
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "warning");
+    json_write_int(w, "step", run->machine.step);
+    json_write_string(w, "message", text);
+    end_event(run);
+}
+
+void event_stop(struct run *run, const char *reason)
+{
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "stop");
+    json_write_int(w, "step", run->machine.step);
+    json_write_string(w, "reason", reason);
+    end_event(run);
+}
+
+void event_done(struct run *run)
+{
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "done");
+    json_write_int(w, "step", run->machine.step);
+    json_write_real(w, "seconds", run->machine.seconds);
+    if (run->best.known) {
+        json_write_int(w, "best_step", run->best.step);
+        json_write_real(w, "best", run->best.value);
+    }
+    json_write_int(w, "frozen_verified", run->frozen_checks);
+    end_event(run);
+}

@@ -1,0 +1,30 @@
+/*
+ * events: what a run leaves in metrics.jsonl and says on its way.
+ *
+ * Local functions that do something on rank 0 only, where the file is open.  A file that cannot be
+ * written costs the events, not the run: one warning.
+ */
+#ifndef MT_TRAINER_EVENTS_H
+#define MT_TRAINER_EVENTS_H
+
+#include "trainer/step.h"
+
+/* Sums over the steps since the last step event. */
+struct step_window {
+    int64_t steps, sentences, tokens;
+    double loss, wait_data_s, wait_reduce_s, seconds;
+    struct task_sums task[MODEL_TASKS_MAX];
+};
+
+void event_start(struct run *run);
+void event_phase_begin(struct run *run);
+void event_phase_end(struct run *run, int32_t phase);
+void event_step(struct run *run, const struct step_report *last, struct step_window *window);
+void event_eval(struct run *run, enum split split, const struct eval_result *results,
+                int32_t count);
+void event_checkpoint(struct run *run, int64_t step, double seconds, int64_t bytes, bool best);
+void event_warning(struct run *run, const char *format, ...) MT_PRINTF(2, 3);
+void event_stop(struct run *run, const char *reason);
+void event_done(struct run *run);
+
+#endif

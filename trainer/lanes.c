@@ -1,0 +1,284 @@
+/*
+ * See lanes.h.
+ *
+ * Nodes of the tree are numbered like a heap: 1 is the root, node n has children 2n and 2n+1, lane
+ * i is node lanes + i.  The thread that finishes a node looks at its sibling: if that is done too,
+ * it adds right into left, gives the right block back and goes on with the parent.
+ *
+ * Blocks are handed out in lane order and a thread without one waits.  It never waits for ever:
+ * when no lane is being computed, the blocks still held are left children whose right sibling has
+ * not begun, at most log2(count) of them.
+ */
+#include "trainer/lanes.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "comm/base/memory.h"
+
+struct lanes {
+    struct lanes_setup setup;
+    int32_t threads, tasks;
+    struct pass **pass; /* [threads] */
+    real **boundary;    /* [threads], room for a slice's boundary input; NULL where none is used */
+    float **block;      /* [block_count] gradient blocks */
+    int32_t block_count;
+    float **free_block; /* [block_count] a stack */
+    int32_t free_count;
+    float **node; /* [2 * lanes] block of a finished node, or NULL */
+    float *root[LANE_ROOTS_MAX];
+    int32_t root_count;
+    struct task_sums *sums; /* [count][tasks] */
+    pthread_mutex_t lock;
+    pthread_cond_t block_freed;
+    bool sync_ready;
+};
+
+struct run {
+    struct lanes *l;
+    const float *params;
+    const struct batch *batch;
+    const struct pass_plan *plan;
+    lanes_boundary boundary;
+    void *boundary_context;
+    pass_depth_done done;
+    void *done_context;
+};
+
+static int32_t log2_ceil(int32_t n)
+{
+    int32_t bits = 0;
+    while ((1 << bits) < n)
+        bits++;
+    return bits;
+}
+
+static bool node_is_ours(const struct lanes *l, int32_t node)
+{
+    struct lane_range below = lane_tree_lanes_of(l->setup.lanes, node);
+    return below.begin >= l->setup.first && below.end <= l->setup.first + l->setup.count;
+}
+
+static mt_status create_parts(struct lanes *l)
+{
+    const struct lanes_setup *s = &l->setup;
+    MT_TRY(mt_alloc(&l->pass, l->threads, sizeof(struct pass *), "passes"));
+    MT_TRY(mt_alloc(&l->boundary, l->threads, sizeof(real *), "boundary buffers"));
+    MT_TRY(mt_alloc(&l->block, l->block_count, sizeof(float *), "gradient blocks"));
+    MT_TRY(mt_alloc(&l->free_block, l->block_count, sizeof(float *), "free gradient blocks"));
+    MT_TRY(mt_alloc(&l->node, 2 * s->lanes, sizeof(float *), "tree nodes"));
+    MT_TRY(mt_alloc(&l->sums, s->count * l->tasks, sizeof *l->sums, "sums of lanes"));
+    for (int32_t i = 0; i < l->threads; i++) {
+        MT_TRY(
+            pass_create(&l->pass[i], s->model, s->micro_tokens, s->max_sentences, s->train_from));
+        MT_TRY(mt_alloc(&l->boundary[i], (int64_t)s->micro_tokens * s->model->config.hidden_size,
+                        sizeof(real), "a slice's boundary"));
+    }
+    for (int32_t i = 0; i < l->block_count; i++)
+        MT_TRY(mt_alloc(&l->block[i], s->model->table.total, sizeof(float), "a gradient block"));
+    if (pthread_mutex_init(&l->lock, NULL) != 0 || pthread_cond_init(&l->block_freed, NULL) != 0)
+        return MT_FAIL(MT_NOMEM, "no lock for the lanes");
+    l->sync_ready = true;
+    return MT_OK;
+}
+
+mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup)
+{
+    struct lanes *l;
+    MT_TRY(mt_alloc(&l, 1, sizeof *l, "lanes"));
+    l->setup = *setup;
+    l->tasks = setup->model->task_count;
+    l->threads = pool_threads(setup->pool);
+    if (l->threads > setup->count)
+        l->threads = setup->count;
+    int32_t enough = l->threads + log2_ceil(setup->count);
+    l->block_count = enough < setup->count ? enough : setup->count;
+    mt_status st = create_parts(l);
+    if (st != MT_OK)
+        lanes_destroy(&l);
+    else
+        *out = l;
+    return st;
+}
+
+void lanes_destroy(struct lanes **lanes)
+{
+    struct lanes *l = *lanes;
+    if (l == NULL)
+        return;
+    for (int32_t i = 0; l->pass != NULL && i < l->threads; i++)
+        pass_destroy(&l->pass[i]);
+    for (int32_t i = 0; l->boundary != NULL && i < l->threads; i++)
+        mt_free(&l->boundary[i]);
+    for (int32_t i = 0; l->block != NULL && i < l->block_count; i++)
+        mt_free(&l->block[i]);
+    if (l->sync_ready) {
+        (void)pthread_mutex_destroy(&l->lock);
+        (void)pthread_cond_destroy(&l->block_freed);
+    }
+    mt_free(&l->pass);
+    mt_free(&l->boundary);
+    mt_free(&l->block);
+    mt_free(&l->free_block);
+    mt_free(&l->node);
+    mt_free(&l->sums);
+    mt_free(lanes);
+}
+
+static float *take_block(struct lanes *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    while (l->free_count == 0)
+        (void)pthread_cond_wait(&l->block_freed, &l->lock);
+    float *block = l->free_block[--l->free_count];
+    (void)pthread_mutex_unlock(&l->lock);
+    for (int32_t i = 0; i < l->setup.ranges->count; i++) {
+        const struct range *r = &l->setup.ranges->r[i];
+        memset(block + r->begin, 0, (size_t)(r->end - r->begin) * sizeof *block);
+    }
+    return block;
+}
+
+/* left += right over the trainable ranges. */
+static void add_block(const struct range_list *ranges, float *left, const float *right)
+{
+    for (int32_t i = 0; i < ranges->count; i++) {
+        const struct range *r = &ranges->r[i];
+        lane_tree_add(left + r->begin, right + r->begin, r->end - r->begin);
+    }
+}
+
+static void finish_node(struct lanes *l, int32_t node, float *block)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    l->node[node] = block;
+    while (node > 1 && node_is_ours(l, node >> 1) && l->node[node ^ 1] != NULL) {
+        int32_t left = node & ~1;
+        float *a = l->node[left], *b = l->node[left + 1];
+        l->node[left] = l->node[left + 1] = NULL;
+        (void)pthread_mutex_unlock(&l->lock);
+        add_block(l->setup.ranges, a, b);
+        (void)pthread_mutex_lock(&l->lock);
+        l->free_block[l->free_count++] = b;
+        (void)pthread_cond_signal(&l->block_freed);
+        node >>= 1;
+        l->node[node] = a;
+    }
+    (void)pthread_mutex_unlock(&l->lock);
+}
+
+/* How many sentences from `first` on fit a slice. */
+static int32_t slice_length(const struct batch *b, int32_t first, int32_t max_tokens)
+{
+    int32_t end = first + 1;
+    while (end < b->B && b->offsets[end + 1] - b->offsets[first] <= max_tokens)
+        end++;
+    return end - first;
+}
+
+static void add_sums(struct task_sums *into, const struct task_sums *from, int32_t tasks)
+{
+    for (int32_t t = 0; t < tasks; t++) {
+        into[t].loss += from[t].loss;
+        into[t].weight += from[t].weight;
+        into[t].labelled += from[t].labelled;
+        into[t].correct += from[t].correct;
+    }
+}
+
+static mt_status run_lane(void *context, int32_t index, int32_t worker)
+{
+    struct run *run = context;
+    struct lanes *l = run->l;
+    const struct batch *lane = &run->batch[index];
+    struct task_sums *sums = l->sums + (int64_t)index * l->tasks, slice_sums[MODEL_TASKS_MAX];
+    bool backward = l->setup.ranges->elements > 0;
+    memset(sums, 0, (size_t)l->tasks * sizeof *sums);
+    float *grads = take_block(l);
+    for (int32_t first = 0; first < lane->B;) {
+        int32_t count = slice_length(lane, first, l->setup.micro_tokens);
+        struct batch slice = batch_slice(lane, first, count);
+        real *input = NULL;
+        if (run->boundary != NULL) {
+            input = l->boundary[worker];
+            run->boundary(run->boundary_context, &slice, input);
+        }
+        first += count;
+        bool announces = run->done != NULL && l->setup.count == 1 && first == lane->B;
+        pass_forward(l->pass[worker], run->params, &slice, run->plan, input);
+        pass_sums(l->pass[worker], slice_sums);
+        add_sums(sums, slice_sums, l->tasks);
+        if (backward)
+            pass_backward(l->pass[worker], run->params, grads, announces ? run->done : NULL,
+                          run->done_context);
+    }
+    finish_node(l, l->setup.lanes + l->setup.first + index, grads);
+    return MT_OK;
+}
+
+static void collect_roots(struct lanes *l)
+{
+    l->root_count = 0;
+    int32_t end = l->setup.first + l->setup.count;
+    for (int32_t lane = l->setup.first; lane < end;) {
+        int32_t node = l->setup.lanes + lane, width = 1;
+        while (l->node[node] == NULL) {
+            node >>= 1;
+            width *= 2;
+        }
+        l->root[l->root_count++] = l->node[node];
+        lane += width;
+    }
+}
+
+mt_status lanes_run(struct lanes *l, const float *params, const struct batch *batch,
+                    const struct pass_plan *plan, lanes_boundary boundary, void *boundary_context,
+                    pass_depth_done done, void *done_context)
+{
+    struct run run = {l, params, batch, plan, boundary, boundary_context, done, done_context};
+    memset(l->node, 0, 2 * (size_t)l->setup.lanes * sizeof(float *));
+    for (int32_t i = 0; i < l->block_count; i++)
+        l->free_block[l->block_count - 1 - i] = l->block[i];
+    l->free_count = l->block_count;
+    MT_TRY(pool_run(l->setup.pool, run_lane, &run, l->setup.count));
+    collect_roots(l);
+    if (done != NULL)
+        done(done_context, 0);
+    return MT_OK;
+}
+
+float *const *lanes_roots(const struct lanes *l, int32_t *count)
+{
+    *count = l->root_count;
+    return l->root;
+}
+
+float *const *lanes_known_root(const struct lanes *l)
+{
+    return l->setup.count == 1 ? l->block : NULL;
+}
+
+void lanes_forward_one(struct lanes *l, const float *params, const struct batch *one,
+                       const struct pass_plan *plan, struct task_sums *sums)
+{
+    pass_forward(l->pass[0], params, one, plan, NULL);
+    pass_sums(l->pass[0], sums);
+}
+
+const struct task_sums *lanes_sums(const struct lanes *l, int32_t lane_of_rank)
+{
+    return l->sums + (int64_t)lane_of_rank * l->tasks;
+}
+
+int64_t lanes_activation_bytes(const struct lanes *l)
+{
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < l->threads; i++)
+        bytes += pass_bytes(l->pass[i]);
+    return bytes;
+}
+
+int64_t lanes_gradient_bytes(const struct lanes *l)
+{
+    return l->block_count * l->setup.ranges->elements * (int64_t)sizeof(float);
+}

@@ -1,0 +1,66 @@
+/*
+ * lanes: this rank's share of a step, forward and backward, combined up the lane tree.
+ *
+ * A step's batch is cut into lanes (io/lane_plan.h); this rank owns a contiguous range of them.
+ * Each lane is computed alone by one thread, in slices of at most micro_tokens tokens that add into
+ * one gradient block; finished lanes are combined in the one fixed tree (comm/lane_tree.h), as far
+ * as both children lie on this rank.  What is left are the roots, which comm/reduce.h takes.  So
+ * neither threads nor ranks change a bit.
+ *
+ * Memory: one pass per thread, and threads + log2(lanes of this rank) gradient blocks, of which
+ * only the trainable ranges are ever touched.
+ */
+#ifndef MT_TRAINER_LANES_H
+#define MT_TRAINER_LANES_H
+
+#include "comm/lane_tree.h"
+#include "comm/pool.h"
+#include "trainer/model/model.h"
+
+struct lanes;
+
+/* What is the same for all steps of a phase. */
+struct lanes_setup {
+    const struct model *model;
+    struct pool *pool;
+    int32_t lanes;         /* of the whole step, all ranks together */
+    int32_t first, count;  /* the lanes of this rank */
+    int32_t micro_tokens;  /* a slice holds at most so many tokens, but at least one sentence */
+    int32_t max_sentences; /* of one lane */
+    int32_t train_from;    /* lowest depth with a trainable tensor */
+    const struct range_list *ranges; /* trainable ranges of a flat block; borrowed */
+};
+
+/* Fills out with the boundary input of a slice (see trainer/model/model.h), or NULL for none. */
+typedef void (*lanes_boundary)(void *context, const struct batch *slice, real *out);
+
+/* Local.  Owns its memory.  Errors: NOMEM. */
+mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup) MT_CHECKED;
+void lanes_destroy(struct lanes **lanes);
+
+/* Local.  Computes the gradients of this rank's lanes; batch[count] in lane order.  `done`, if not
+ * NULL, hears of finished depths when this rank has a single lane, otherwise once with depth 0 at
+ * the end.  Errors: none of its own. */
+mt_status lanes_run(struct lanes *l, const float *params, const struct batch *batch,
+                    const struct pass_plan *plan, lanes_boundary boundary, void *boundary_context,
+                    pass_depth_done done, void *done_context) MT_CHECKED;
+
+/* Results of the last run.  Roots: gradient blocks in lane order, scratch for the reducer. */
+float *const *lanes_roots(const struct lanes *l, int32_t *count);
+
+/* The one root of the next run where it is known beforehand (a rank with a single lane), so that
+ * the reducer can begin while backward goes on; otherwise NULL. */
+float *const *lanes_known_root(const struct lanes *l);
+
+/* Local.  Forward of one sentence alone, for finding out what went wrong.  sums[task_count]. */
+void lanes_forward_one(struct lanes *l, const float *params, const struct batch *one,
+                       const struct pass_plan *plan, struct task_sums *sums);
+
+/* Sums of one of this rank's lanes, [task_count]. */
+const struct task_sums *lanes_sums(const struct lanes *l, int32_t lane_of_rank);
+
+/* Bytes of activations of all threads, and of gradient blocks (touched ranges). */
+int64_t lanes_activation_bytes(const struct lanes *l);
+int64_t lanes_gradient_bytes(const struct lanes *l);
+
+#endif

@@ -1,0 +1,195 @@
+/* See phase_run.h. */
+#include "trainer/phase_run.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "comm/agree.h"
+#include "comm/base/clock.h"
+#include "comm/base/log.h"
+#include "comm/base/memory.h"
+#include "trainer/save.h"
+#include "trainer/update.h"
+
+static const struct phase_plan *current_plan(const struct run *run)
+{
+    return &run->plan[run->machine.phase];
+}
+
+/* The moments of the tensors that the phase resets begin at zero again. */
+static void reset_optimizer(struct run *run, const struct phase_plan *plan)
+{
+    const struct tensor_table *table = &run->model.table;
+    int32_t policy = plan->phase->optimizer_state;
+    const uint8_t *before =
+        run->machine.phase > 0 ? run->plan[run->machine.phase - 1].trainable : NULL;
+    for (int32_t i = 0; i < table->count; i++) {
+        const struct tensor *e = &table->entry[i];
+        bool fresh = before == NULL || !before[i];
+        bool resets = policy == STATE_RESET || (policy == STATE_RESET_NEW && fresh);
+        if (!resets || run->adam_steps[i] == 0)
+            continue;
+        mt_discard(run->adam_m, e->offset, e->count, sizeof(float));
+        mt_discard(run->adam_v, e->offset, e->count, sizeof(float));
+        run->adam_steps[i] = 0;
+    }
+}
+
+static void choose_losses(struct run *run, const struct phase_plan *plan)
+{
+    for (int32_t t = 0; t < run->job.task_count; t++) {
+        run->phase.loss[t] = run->eval_loss[t];
+        run->phase.loss[t].active = plan->active[t];
+        run->phase.loss[t].weight = (real)plan->loss_weight[t];
+    }
+}
+
+static mt_status hash_frozen(struct run *run, const struct phase_plan *plan)
+{
+    const struct tensor_table *table = &run->model.table;
+    MT_TRY(mt_alloc(&run->phase.frozen_hash, table->count, sizeof(uint64_t), "frozen hashes"));
+    MT_TRY(mt_alloc(&run->phase.touched, table->count, 1, "touched tensors"));
+    for (int32_t i = 0; i < table->count; i++) {
+        const struct tensor *e = &table->entry[i];
+        if (!plan->trainable[i])
+            run->phase.frozen_hash[i] =
+                hash64_of(run->params + e->offset, e->count * (int64_t)sizeof(float));
+    }
+    return MT_OK;
+}
+
+static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
+{
+    const struct job *job = &run->job;
+    struct lane_range own =
+        lane_tree_range((int32_t)job->batch.lanes, run->world->size, run->world->rank);
+    int32_t longest = 1;
+    for (int32_t set = 0; set < job->data_count; set++)
+        if (plan->rows[set] > 0 &&
+            dataset_longest_row_tokens(run->corpora.set[SPLIT_TRAIN][set]) > longest)
+            longest = dataset_longest_row_tokens(run->corpora.set[SPLIT_TRAIN][set]);
+    int64_t micro = job->batch.micro_tokens > longest ? job->batch.micro_tokens : longest;
+    int64_t most = plan->phase->sentences * longest; /* a small batch needs no large work space */
+    struct lanes_setup setup = {.model = &run->model,
+                                .pool = run->pool,
+                                .lanes = (int32_t)job->batch.lanes,
+                                .first = own.begin,
+                                .count = own.end - own.begin,
+                                .micro_tokens = (int32_t)(micro < most ? micro : most),
+                                .max_sentences = (int32_t)plan->phase->sentences,
+                                .train_from = plan->train_from,
+                                .ranges = &run->phase.ranges};
+    return lanes_create(&run->phase.lanes, &setup);
+}
+
+/* Cuts the trainable tensors into pieces that threads update; with piece == NULL only counts. */
+static int32_t cut_pieces(const struct tensor_table *table, const uint8_t *mask,
+                          struct update_piece *piece)
+{
+    enum { PIECE_ELEMENTS = 1 << 20 };
+    int32_t count = 0;
+    for (int32_t i = 0; i < table->count; i++) {
+        const struct tensor *e = &table->entry[i];
+        for (int64_t k = 0; mask[i] && k < e->count; k += PIECE_ELEMENTS) {
+            int64_t end = k + PIECE_ELEMENTS < e->count ? k + PIECE_ELEMENTS : e->count;
+            if (piece != NULL)
+                piece[count] = (struct update_piece){i, e->offset + k, e->offset + end};
+            count++;
+        }
+    }
+    return count;
+}
+
+static mt_status enter_local(struct run *run, const struct phase_plan *plan)
+{
+    MT_TRY(range_list_of(&run->phase.ranges, &run->model.table, plan->trainable));
+    MT_TRY(hash_frozen(run, plan));
+    int32_t pieces = cut_pieces(&run->model.table, plan->trainable, NULL);
+    MT_TRY(mt_alloc(&run->phase.piece, pieces, sizeof *run->phase.piece, "update pieces"));
+    run->phase.piece_count = cut_pieces(&run->model.table, plan->trainable, run->phase.piece);
+    MT_TRY(create_lanes(run, plan));
+    struct sampler_spec spec = phase_plan_sampler(plan, &run->job);
+    return prefetch_start(run->prefetch, &spec, run->machine.step, &run->position);
+}
+
+static void measure_phase(struct run *run, const struct phase_plan *plan)
+{
+    const struct phase_machine *m = &run->machine;
+    struct phase_run *phase = &run->phase;
+    phase->steps = m->phase_end_step - m->phase_begin_step;
+    phase->warmup_steps =
+        schedule_warmup_steps(plan->phase, &run->length, m->phase, run->run_steps, phase->steps);
+    phase->decay_steps =
+        schedule_decay_steps(plan->phase, &run->length, m->phase, run->run_steps, phase->steps);
+}
+
+mt_status phase_run_enter(struct run *run)
+{
+    const struct phase_plan *plan = current_plan(run);
+    enum reduce_mode mode = run->job.reduction == JOB_REDUCTION_MPI ? REDUCE_MPI : REDUCE_EXACT;
+    phase_run_leave(run);
+    run->phase.plan = plan;
+    run->phase.begin_s = clock_now_s();
+    if (run->entered != run->machine.phase) {
+        if (plan->phase->start_from == START_BEST)
+            MT_TRY(save_load_best(run));
+        reset_optimizer(run, plan);
+        run->entered = run->machine.phase;
+    }
+    choose_losses(run, plan);
+    measure_phase(run, plan);
+    MT_ALL(run->world, enter_local(run, plan));
+    MT_TRY(reducer_create(&run->phase.reducer, run->world, (int32_t)run->job.batch.lanes, mode,
+                          &run->phase.ranges, NULL));
+    if (run->job.optimizer.shard)
+        MT_ALL(run->world, reducer_owned(run->phase.reducer, &run->phase.owned));
+    else
+        MT_ALL(run->world, range_list_of(&run->phase.owned, &run->model.table, plan->trainable));
+    update_drop_foreign_moments(run);
+    return MT_OK;
+}
+
+void phase_run_leave(struct run *run)
+{
+    struct phase_run *phase = &run->phase;
+    if (phase->plan == NULL)
+        return;
+    prefetch_stop(run->prefetch);
+    reducer_destroy(&phase->reducer);
+    lanes_destroy(&phase->lanes);
+    range_list_release(&phase->ranges);
+    range_list_release(&phase->owned);
+    mt_free(&phase->piece);
+    checkpoint_base_release(&phase->base);
+    mt_free(&phase->frozen_hash);
+    mt_free(&phase->touched);
+    memset(phase, 0, sizeof *phase);
+}
+
+static mt_status verify_local(const struct run *run)
+{
+    const struct tensor_table *table = &run->model.table;
+    for (int32_t i = 0; i < table->count; i++) {
+        const struct tensor *e = &table->entry[i];
+        if (!run->phase.plan->trainable[i] &&
+            hash64_of(run->params + e->offset, e->count * (int64_t)sizeof(float)) !=
+                run->phase.frozen_hash[i])
+            return MT_FAIL(MT_BUG, "frozen tensor %s changed during phase \"%s\"", e->name,
+                           run->phase.plan->phase->name);
+    }
+    return MT_OK;
+}
+
+mt_status phase_run_verify_frozen(const struct run *run)
+{
+    MT_ALL(run->world, verify_local(run));
+    return MT_OK;
+}
+
+int32_t phase_run_next_untouched(const struct run *run, int32_t from)
+{
+    for (int32_t i = from + 1; i < run->model.table.count; i++)
+        if (run->phase.plan->trainable[i] && !run->phase.touched[i])
+            return i;
+    return -1;
+}

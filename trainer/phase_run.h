@@ -1,0 +1,25 @@
+/*
+ * phase_run: entering and leaving a phase, the only place where what is trained changes.
+ */
+#ifndef MT_TRAINER_PHASE_RUN_H
+#define MT_TRAINER_PHASE_RUN_H
+
+#include "trainer/run.h"
+
+/* Collective.  Makes what the phase of run->machine needs: ranges of the trainable tensors, lanes,
+ * reducer, prefetcher; on its first entry also applies optimizer_state and start_from.  Leaves the
+ * phase before, if any.  Errors: NOMEM, CONFIG, DATA, IO. */
+mt_status phase_run_enter(struct run *run) MT_CHECKED;
+
+/* Local.  Drops what phase_run_enter made.  Accepts a run that is in no phase. */
+void phase_run_leave(struct run *run);
+
+/* Collective.  The freeze audit: compares the hashes of all frozen tensors with those at the
+ * phase's start.  Errors: BUG naming the first tensor that changed. */
+mt_status phase_run_verify_frozen(const struct run *run) MT_CHECKED;
+
+/* Local.  Index of a tensor declared trainable whose gradient has been zero in every step of the
+ * phase, after `from`; -1 = none left. */
+int32_t phase_run_next_untouched(const struct run *run, int32_t from);
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * run: everything that is open while a job is trained.
+ *
+ *     MT_TRY(run_open(&run, world, path, &options));     // job, data, model, parameters, resume
+ *     MT_TRY(train_run(&run));                           // trainer/train.h
+ *     run_close(&run);
+ *
+ * Life times: the job's blocks live as long as the run; what a phase owns (which tensors, their
+ * ranges, work space, reducer, prefetcher) is made and dropped by trainer/phase_run.h.
+ */
+#ifndef MT_TRAINER_RUN_H
+#define MT_TRAINER_RUN_H
+
+#include "comm/base/log.h"
+#include "comm/pool.h"
+#include "comm/reduce.h"
+#include "comm/topology.h"
+#include "io/checkpoint.h"
+#include "io/jsonl.h"
+#include "io/prefetch.h"
+#include "jobs/job.h"
+#include "schedules/phase_machine.h"
+#include "trainer/evaluate.h"
+#include "trainer/lanes.h"
+#include "trainer/phase_plan.h"
+#include "trainer/source.h"
+
+/* What the command line adds to a job file. */
+struct run_options {
+    const char *const *overrides; /* --set key=value */
+    int32_t override_count;
+    const char *resume; /* auto | never | path of a checkpoint */
+    bool accept_changes;
+};
+
+/* The phase that is under way; see trainer/phase_run.h. */
+struct update_piece {
+    int32_t tensor;
+    int64_t begin, end; /* elements of a flat block */
+};
+
+struct phase_run {
+    const struct phase_plan *plan;
+    struct update_piece *piece; /* [piece_count] the trainable tensors in pieces */
+    int32_t piece_count;
+    struct range_list ranges; /* of the trainable tensors */
+    struct range_list owned;  /* the part that this rank updates */
+    struct lanes *lanes;
+    struct reducer *reducer;
+    struct task_loss loss[MODEL_TASKS_MAX];
+    int64_t steps, warmup_steps, decay_steps; /* as planned */
+    uint64_t *frozen_hash;                    /* [tensors] at the phase's start */
+    uint8_t *touched;                         /* [tensors] got a gradient that is not zero */
+    struct checkpoint_base base;              /* of the frozen tensors, once base_known; rank 0 */
+    bool base_known;
+    double begin_s;
+};
+
+/* The newest evaluation, for metrics that end phases or choose the best checkpoint. */
+struct last_eval {
+    bool known[SPLIT_COUNT][MODEL_TASKS_MAX];
+    double value[SPLIT_COUNT][MODEL_TASKS_MAX][METRIC_KINDS];
+};
+
+struct best {
+    bool known;
+    double value;
+    int64_t step;
+};
+
+struct run {
+    const struct comm *world;
+    struct job job;
+    struct topology topology;
+    struct vocab vocab;
+    struct corpora corpora;
+    struct model model;
+    struct model_folder about; /* how the model is exported: labels, pooling, tokenizer */
+    struct task_loss eval_loss[MODEL_TASKS_MAX]; /* class weights and smoothing, without phases */
+    real *class_weight[MODEL_TASKS_MAX];
+    float *params, *adam_m, *adam_v; /* flat blocks of model.table.total */
+    int64_t *adam_steps;             /* [tensors] updates each tensor has had */
+    struct pool *pool;
+    struct evaluator *evaluator;
+    struct prefetch *prefetch;
+
+    struct phase_plan *plan; /* [schedule.count] */
+    double *steps_per_epoch; /* [schedule.count] */
+    struct run_length length;
+    int64_t run_steps; /* steps if no phase ends early */
+
+    struct phase_machine machine;
+    struct sampler_state position;
+    int32_t entered; /* the phase whose beginning is done; -1 = none */
+    struct phase_run phase;
+    struct last_eval evals;
+    struct best best;
+    int64_t skipped_steps; /* non-finite ones under policy "skip" */
+    int32_t skipped_in_row;
+    double *lane_rows, *lane_work; /* sums of this rank's lanes, and of all of them */
+
+    struct jsonl *events; /* rank 0 */
+    struct log_progress progress;
+    int64_t resumed_step; /* -1 = a fresh start */
+    double started_s, last_save_s, last_eval_s, last_log_s;
+    int64_t last_saved_step;
+    double save_cost_s, step_cost_s; /* the longest save and step so far */
+    bool eval_pending;               /* an evaluation belongs to the step that was done last */
+    bool save_due, save_best;        /* at the next boundary; save_best: as the best so far */
+    int64_t frozen_checks;           /* tensors found unchanged by the freeze audit, all phases */
+};
+
+/* Collective.  Reads the job on rank 0, packs and opens data, builds and loads the model, and takes
+ * up the newest valid checkpoint.  Owns: the caller, until run_close (also after a failure).
+ * Errors: everything INTERFACE.md names for a bad job, data or model. */
+mt_status run_open(struct run *run, const struct comm *world, const char *job_path,
+                   const struct run_options *options) MT_CHECKED;
+void run_close(struct run *run);
+
+/* Collective.  Job, vocabulary, data, model and plans, but no parameters and nothing written into
+ * run_dir: what `check` and `plan` need.  Text is packed into shards_dir. */
+mt_status run_open_description(struct run *run, const struct comm *world, const char *job_path,
+                               const struct run_options *options,
+                               const char *shards_dir) MT_CHECKED;
+
+/* Bytes of parameters, moments and step work space on this rank. */
+struct run_memory {
+    int64_t parameter_bytes, moment_bytes, gradient_bytes, activation_bytes;
+};
+void run_memory(const struct run *run, struct run_memory *out);
+
+#endif

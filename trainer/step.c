@@ -1,0 +1,129 @@
+/*
+ * See step.h.  The story of mttrain in one file:
+ *
+ *   take the lane batch          io/prefetch.h      read ahead by a thread of its own
+ *   forward and backward         trainer/lanes.h    this rank's lanes, combined up the lane tree
+ *   reduce                       comm/reduce.h      one fixed tree over all lanes, any rank count
+ *   clip and update              trainer/update.h   AdamW on the trainable ranges
+ *
+ * Ranks meet twice: when the batch is ready, and in the sums.  Losses and gradients are added as
+ * sums; they are divided once, by the number of labels that counted over all ranks.
+ */
+#include "trainer/step.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "comm/agree.h"
+#include "comm/base/clock.h"
+#include "comm/base/log.h"
+#include "comm/base/rng.h"
+#include "trainer/nonfinite.h"
+#include "trainer/update.h"
+
+/* A finished depth lets the reducer begin on everything from its first tensor upwards. */
+static void announce_depth(void *context, int32_t depth)
+{
+    struct run *run = context;
+    const struct tensor_table *table = &run->model.table;
+    for (int32_t i = 0; i < table->count; i++) {
+        if (table->entry[i].depth >= depth) {
+            reducer_ready(run->phase.reducer, table->entry[i].offset);
+            return;
+        }
+    }
+}
+
+static void describe_pass(const struct run *run, double *factor, struct pass_plan *plan)
+{
+    const struct phase_run *phase = &run->phase;
+    const struct phase *declared = phase->plan->phase;
+    const struct bert_config *config = &run->model.config;
+    int64_t step = run->machine.step, k = step - run->machine.phase_begin_step;
+    *factor = phase_factor(declared, k, phase->steps, phase->warmup_steps, phase->decay_steps);
+    memset(plan, 0, sizeof *plan);
+    plan->train_from = declared->frozen_dropout ? 0 : phase->plan->train_from;
+    plan->trainable = phase->plan->trainable;
+    plan->hidden_dropout =
+        (real)(isnan(declared->dropout) ? config->hidden_dropout_prob : declared->dropout);
+    plan->attention_dropout =
+        (real)(isnan(declared->attention_dropout) ? config->attention_probs_dropout_prob
+                                                  : declared->attention_dropout);
+    plan->head_dropout = (real)(config->classifier_dropout >= 0.0 ? config->classifier_dropout
+                                                                  : plan->hidden_dropout);
+    plan->dropout_key = rng_key((uint64_t)run->job.seed, RNG_DROPOUT, (uint64_t)step);
+    plan->loss = phase->loss;
+}
+
+/* Adds up the lanes' losses and counts in the lane tree; all ranks get the same sums. */
+static mt_status sum_losses(struct run *run, struct step_report *out, double *divisor)
+{
+    int32_t tasks = run->model.task_count, lanes = (int32_t)run->job.batch.lanes, width = 4 * tasks;
+    double total[4 * MODEL_TASKS_MAX], loss = 0.0;
+    struct lane_range own = lane_tree_range(lanes, run->world->size, run->world->rank);
+    for (int32_t lane = 0; lane < own.end - own.begin; lane++) {
+        const struct task_sums *sums = lanes_sums(run->phase.lanes, lane);
+        for (int32_t t = 0; t < tasks; t++) {
+            double *row = run->lane_rows + (int64_t)lane * width + 4 * t;
+            row[0] = sums[t].loss;
+            row[1] = sums[t].weight;
+            row[2] = (double)sums[t].labelled;
+            row[3] = (double)sums[t].correct;
+        }
+    }
+    MT_TRY(lane_sums(run->world, lanes, width, run->lane_rows, run->lane_work, total));
+    *divisor = 0.0;
+    for (int32_t t = 0; t < tasks; t++) {
+        out->task[t] = (struct task_sums){total[4 * t], total[4 * t + 1], (int64_t)total[4 * t + 2],
+                                          (int64_t)total[4 * t + 3]};
+        if (run->phase.loss[t].active) {
+            loss += (double)run->phase.loss[t].weight * out->task[t].loss;
+            *divisor += out->task[t].weight;
+        }
+    }
+    out->loss = *divisor > 0.0 ? loss / *divisor : 0.0;
+    return MT_OK;
+}
+
+mt_status train_step(struct run *run, struct step_report *out)
+{
+    struct step_batch *batch;
+    struct pass_plan plan;
+    struct reduce_sum sum;
+    double divisor, begin_s = clock_now_s(), reduce_s;
+    memset(out, 0, sizeof *out);
+    MT_ALL(run->world, prefetch_take(run->prefetch, &batch));
+    describe_pass(run, &out->lr_factor, &plan);
+    out->step = run->machine.step + 1;
+    out->sentences = batch->sentences;
+    out->tokens = batch->tokens;
+    out->wait_data_s = batch->wait_s;
+
+    int32_t roots = 1;
+    float *const *block = lanes_known_root(run->phase.lanes);
+    if (block != NULL)
+        reducer_begin(run->phase.reducer, block, roots);
+    MT_TRY(lanes_run(run->phase.lanes, run->params, batch->lane, &plan, NULL, NULL,
+                     block != NULL ? announce_depth : NULL, run));
+    if (block == NULL) {
+        block = lanes_roots(run->phase.lanes, &roots);
+        reducer_begin(run->phase.reducer, block, roots);
+    }
+    reduce_s = clock_now_s();
+    MT_TRY(reducer_finish(run->phase.reducer, &sum));
+    MT_TRY(sum_losses(run, out, &divisor));
+    out->wait_reduce_s = clock_now_s() - reduce_s;
+
+    out->grad_norm = divisor > 0.0 ? sqrt(sum.norm2) / divisor : 0.0;
+    if (!sum.finite || !isfinite(out->loss)) {
+        MT_TRY(nonfinite_handle(run, batch, &plan, out));
+        out->skipped = true;
+    } else if (divisor > 0.0) {
+        run->skipped_in_row = 0;
+        MT_TRY(update_parameters(run, block[0], out->lr_factor, divisor, out->grad_norm));
+    }
+    run->position = batch->after;
+    prefetch_give_back(run->prefetch, batch);
+    out->seconds = clock_now_s() - begin_s;
+    return MT_OK;
+}

@@ -1,0 +1,271 @@
+/*
+ * See train.h.  Everything that changes the world happens at a step boundary, in this order:
+ *
+ *   evaluation (may end a phase) -> leave the phase that is over -> enter the next -> save -> stop?
+ *
+ * A save therefore always holds a state from which the next thing is a step (or, where a stop cut
+ * an evaluation short, that evaluation).  The ranks agree once per boundary, in one exchange.
+ */
+#include "trainer/train.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "comm/agree.h"
+#include "comm/base/clock.h"
+#include "comm/base/memory.h"
+#include "comm/exchange.h"
+#include "jobs/slurm.h"
+#include "trainer/events.h"
+#include "trainer/phase_run.h"
+#include "trainer/save.h"
+#include "trainer/update.h"
+
+/* What the ranks agree on at a boundary: the largest of each. */
+enum boundary_word { WORD_SECONDS, WORD_STOP, WORD_SAVE, WORD_EVAL, WORDS };
+
+/* A duration of the job in steps of the present phase; 0 = not by steps. */
+static int64_t every_steps(const struct run *run, struct duration d)
+{
+    struct duration_scale scale = {.steps_per_epoch = run->phase.plan->steps_per_epoch,
+                                   .run_steps = run->run_steps,
+                                   .phase_steps = run->phase.steps};
+    int64_t steps = duration_steps(d, &scale);
+    return steps > 0 ? steps : 0;
+}
+
+static bool due_by_time(struct duration d, double since_s)
+{
+    return d.unit == DURATION_SECONDS && d.amount > 0.0 && clock_now_s() - since_s >= d.amount;
+}
+
+static bool due_by_step(const struct run *run, struct duration d)
+{
+    int64_t every = every_steps(run, d);
+    return every > 0 && run->machine.step % every == 0;
+}
+
+/* Whether the time SLURM gives is nearly over; a save must still fit. */
+static bool time_is_up(const struct run *run)
+{
+    struct slurm slurm;
+    slurm_read(&slurm);
+    double left = slurm_seconds_left(&slurm, clock_wall_s());
+    return left >= 0.0 && left < 20.0 + 2.0 * run->save_cost_s + 2.0 * run->step_cost_s;
+}
+
+static bool lookup_metric(void *context, enum metric_split split, int32_t task,
+                          enum metric_kind kind, double *value)
+{
+    const struct run *run = context;
+    enum split s = split == METRIC_DEV ? SPLIT_DEV : SPLIT_TEST;
+    if (!run->evals.known[s][task])
+        return false;
+    *value = run->evals.value[s][task][kind];
+    return true;
+}
+
+static mt_status evaluate_split(struct run *run, enum split split)
+{
+    const struct eval_result *results;
+    int32_t count;
+    MT_TRY(evaluator_run(run->evaluator, split, run->params, &results, &count));
+    for (int32_t i = 0; i < count; i++) {
+        double *value = run->evals.value[split][results[i].task];
+        run->evals.known[split][results[i].task] = true;
+        value[METRIC_LOSS] = results[i].loss;
+        value[METRIC_ACCURACY] = results[i].metrics.accuracy;
+        value[METRIC_F1_MACRO] = results[i].metrics.f1_macro;
+        value[METRIC_MCC] = results[i].metrics.mcc;
+    }
+    event_eval(run, split, results, count);
+    return MT_OK;
+}
+
+/* Keeps the state if the job's metric has never been better. */
+static mt_status keep_best(struct run *run)
+{
+    const char *task_names[JOB_TASKS_MAX];
+    struct metric metric;
+    double value;
+    job_task_names(&run->job, task_names);
+    if (run->job.train.best == NULL || !metric_parse(&metric, run->job.train.best) ||
+        !metric_value(&metric, task_names, run->job.task_count, lookup_metric, run, &value))
+        return MT_OK;
+    bool better = metric_rises(&metric) ? value > run->best.value : value < run->best.value;
+    if (run->best.known && !better)
+        return MT_OK;
+    run->best = (struct best){true, value, run->machine.step};
+    run->save_best = true;
+    return MT_OK;
+}
+
+/* The pending evaluation; may end the phase. */
+static mt_status evaluate(struct run *run)
+{
+    const char *task_names[JOB_TASKS_MAX];
+    job_task_names(&run->job, task_names);
+    MT_TRY(evaluate_split(run, SPLIT_DEV));
+    run->eval_pending = false;
+    run->last_eval_s = clock_now_s();
+    MT_TRY(keep_best(run));
+    if (!run->machine.finished)
+        (void)phase_machine_after_eval(&run->machine, &run->job.schedule, &run->length, task_names,
+                                       run->job.task_count, lookup_metric, run);
+    return MT_OK;
+}
+
+static mt_status leave_phase(struct run *run)
+{
+    int32_t index = (int32_t)(run->phase.plan - run->plan);
+    MT_TRY(phase_run_verify_frozen(run));
+    run->frozen_checks += run->phase.plan->frozen_tensors;
+    event_phase_end(run, index);
+    MT_TRY(update_gather_moments(run));
+    phase_run_leave(run);
+    run->save_due = run->save_due || run->job.train.keep_phase_ends;
+    return MT_OK;
+}
+
+static bool phase_is_over(const struct run *run)
+{
+    return run->phase.plan != NULL &&
+           (run->machine.finished || run->phase.plan != &run->plan[run->machine.phase]);
+}
+
+static void add_to_window(struct step_window *window, const struct step_report *r, int32_t tasks)
+{
+    window->steps++;
+    window->sentences += r->sentences;
+    window->tokens += r->tokens;
+    window->loss += r->loss;
+    window->wait_data_s += r->wait_data_s;
+    window->wait_reduce_s += r->wait_reduce_s;
+    window->seconds += r->seconds;
+    for (int32_t t = 0; t < tasks; t++) {
+        window->task[t].loss += r->task[t].loss;
+        window->task[t].weight += r->task[t].weight;
+    }
+}
+
+static void show_progress(struct run *run, const struct step_report *r)
+{
+    char note[128];
+    (void)snprintf(note, sizeof note, "%s  loss %.4f", run->phase.plan->phase->name, r->loss);
+    progress_show(&run->progress, run->machine.step,
+                  run->run_steps < INT64_MAX ? run->run_steps : 0, note);
+}
+
+/* One step, and what follows from it for evaluation, saving and stopping. */
+static mt_status advance(struct run *run, struct step_window *window, enum stop_reason *stop)
+{
+    struct step_report report;
+    MT_TRY(train_step(run, &report));
+    add_to_window(window, &report, run->model.task_count);
+    if (report.seconds > run->step_cost_s)
+        run->step_cost_s = report.seconds;
+    if (run->world->rank == 0 && time_is_up(run))
+        stop_request(STOP_TIME_LIMIT);
+    bool root = run->world->rank == 0;
+    double word[WORDS] = {
+        [WORD_SECONDS] = report.seconds,
+        [WORD_STOP] = (double)stop_reason_local(),
+        [WORD_SAVE] = root && due_by_time(run->job.train.save_every, run->last_save_s),
+        [WORD_EVAL] = root && due_by_time(run->job.train.eval_every, run->last_eval_s)};
+    MT_TRY(comm_max_f64(run->world, word, WORDS));
+    *stop = (enum stop_reason)word[WORD_STOP];
+
+    struct duration log_every = run->job.train.log_every;
+    bool changed = phase_machine_after_step(&run->machine, &run->job.schedule, &run->length,
+                                            report.tokens, word[WORD_SECONDS]);
+    show_progress(run, &report);
+    if (changed || due_by_step(run, log_every) || due_by_time(log_every, run->last_log_s)) {
+        run->last_log_s = clock_now_s();
+        event_step(run, &report, window);
+    }
+    run->eval_pending =
+        changed || word[WORD_EVAL] > 0.0 || due_by_step(run, run->job.train.eval_every);
+    run->save_due =
+        run->save_due || word[WORD_SAVE] > 0.0 || due_by_step(run, run->job.train.save_every);
+    return MT_OK;
+}
+
+/* Saves and leaves: the same command goes on from here. */
+static mt_status stop_here(struct run *run, enum stop_reason reason)
+{
+    progress_end(&run->progress);
+    MT_TRY(save_checkpoint(run));
+    event_stop(run, stop_reason_text(reason));
+    return MT_FAIL(MT_STOPPED,
+                   "stopped by %s after step %lld of %lld; the state is saved in %s, and the same "
+                   "command goes on from there",
+                   stop_reason_text(reason), (long long)run->machine.step,
+                   (long long)run->run_steps, run->job.run_dir);
+}
+
+static mt_status finish(struct run *run)
+{
+    progress_end(&run->progress);
+    MT_TRY(save_checkpoint(run));
+    MT_TRY(evaluate_split(run, SPLIT_TEST));
+    MT_TRY(save_export(run));
+    event_done(run);
+    return MT_OK;
+}
+
+static mt_status loop(struct run *run)
+{
+    struct step_window window = {0};
+    enum stop_reason stop = STOP_NONE;
+    progress_begin(&run->progress, "training", "steps", run->machine.step);
+    for (;;) {
+        if (run->eval_pending) {
+            mt_status st = evaluate(run);
+            if (st == MT_STOPPED)
+                return stop_here(run, stop_reason_local() != STOP_NONE ? stop_reason_local()
+                                                                       : STOP_COMMAND);
+            MT_TRY(st);
+        }
+        if (phase_is_over(run))
+            MT_TRY(leave_phase(run));
+        if (run->machine.finished)
+            return finish(run);
+        if (run->phase.plan == NULL) {
+            MT_TRY(phase_run_enter(run));
+            event_phase_begin(run);
+            memset(&window, 0, sizeof window);
+        }
+        if (run->save_due || run->save_best)
+            MT_TRY(save_checkpoint(run));
+        if (stop != STOP_NONE)
+            return stop_here(run, stop);
+        MT_TRY(advance(run, &window, &stop));
+    }
+}
+
+mt_status train_run(struct run *run)
+{
+    if (run->machine.finished && run->resumed_step >= 0 && !run->eval_pending) {
+        log_info("run %s is complete at step %lld; nothing to do (--resume never needs a fresh "
+                 "run_dir)",
+                 run->job.run_dir, (long long)run->machine.step);
+        return save_export(run);
+    }
+    event_start(run);
+    return loop(run);
+}
+
+mt_status train_job(const struct comm *world, const char *job_path,
+                    const struct run_options *options)
+{
+    struct run *run;
+    MT_ALL(world, mt_alloc(&run, 1, sizeof *run, "a run"));
+    mt_status st = run_open(run, world, job_path, options);
+    if (st == MT_OK)
+        st = train_run(run);
+    if (st == MT_OK)
+        log_info("done: %lld steps in %s", (long long)run->machine.step, run->job.run_dir);
+    run_close(run);
+    mt_free(&run);
+    return st;
+}
