@@ -1,5 +1,5 @@
 /*
- * Philox4x32-10 on sixteen counters at once, so that the compiler turns each round into vector
+ * Philox4x32-10 on 32 counters at once, so that the compiler turns each round into vector
  * instructions; one block serves eight elements.
  *
  * Refused: keeping masks for backward (A T^2 bits a sentence and layer, and memory traffic that
@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 16, LANES = 8, CHUNK = 1024 };
+enum { WIDTH = 32, LANES = 8, CHUNK = 1024 };
 
 struct dropout dropout_make(double p, uint64_t key, int32_t depth, enum dropout_site_id site)
 {
@@ -22,34 +22,35 @@ struct dropout dropout_make(double p, uint64_t key, int32_t depth, enum dropout_
                             (real)(65536.0 / (65536.0 - threshold))};
 }
 
-/* WIDTH blocks from `block` on; out[4*l+w] is word w of block l. */
+/* WIDTH blocks from `block` on; out[2*l] is words 0 and 1 of block l, out[2*l+1] words 2 and 3, the
+ * first in the low half.  While they are made, words stand in 64-bit lanes, so that a product and
+ * both of its halves stay in place. */
 static void philox_blocks(uint64_t key, uint32_t block, uint32_t site, uint64_t sample,
-                          uint32_t *restrict out)
+                          uint64_t *restrict out)
 {
-    uint32_t c0[WIDTH], c1[WIDTH], c2[WIDTH], c3[WIDTH];
+    const uint64_t low = 0xffffffffu;
+    uint64_t c0[WIDTH], c1[WIDTH], c2[WIDTH], c3[WIDTH];
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (uint32_t l = 0; l < WIDTH; l++) {
         c0[l] = block + l;
         c1[l] = site;
-        c2[l] = (uint32_t)sample;
-        c3[l] = (uint32_t)(sample >> 32);
+        c2[l] = sample & low;
+        c3[l] = sample >> 32;
     }
     for (int round = 0; round < 10; round++) {
         for (uint32_t l = 0; l < WIDTH; l++) {
-            uint64_t a = (uint64_t)0xD2511F53u * c0[l], b = (uint64_t)0xCD9E8D57u * c2[l];
-            c0[l] = (uint32_t)(b >> 32) ^ c1[l] ^ k0;
-            c2[l] = (uint32_t)(a >> 32) ^ c3[l] ^ k1;
-            c1[l] = (uint32_t)b;
-            c3[l] = (uint32_t)a;
+            uint64_t a = 0xD2511F53u * c0[l], b = 0xCD9E8D57u * c2[l];
+            c0[l] = (b >> 32) ^ c1[l] ^ k0;
+            c2[l] = (a >> 32) ^ c3[l] ^ k1;
+            c1[l] = b & low;
+            c3[l] = a & low;
         }
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
     for (uint32_t l = 0; l < WIDTH; l++) {
-        out[4 * l] = c0[l];
-        out[4 * l + 1] = c1[l];
-        out[4 * l + 2] = c2[l];
-        out[4 * l + 3] = c3[l];
+        out[2 * l] = c0[l] | c1[l] << 32;
+        out[2 * l + 1] = c2[l] | c3[l] << 32;
     }
 }
 
@@ -58,7 +59,7 @@ const uint16_t *dropout_lanes(const struct dropout *d, int64_t sample, int64_t f
 {
     int64_t begin = first / LANES, end = (first + count + LANES - 1) / LANES;
     for (int64_t block = begin; block < end; block += WIDTH) {
-        uint32_t words[4 * WIDTH];
+        uint64_t words[2 * WIDTH];
         philox_blocks(d->key, (uint32_t)block, d->site, (uint64_t)sample, words);
         memcpy(buffer + (block - begin) * LANES, words, sizeof words); /* little-endian halves */
     }
@@ -79,9 +80,11 @@ void dropout_apply(const struct dropout *d, int64_t sample, int64_t first, int64
         const uint16_t *lane = dropout_lanes(d, sample, first + done, n, buffer);
         const real *from = x + done;
         real *to = y + done;
+        const uint32_t threshold = d->threshold;
+        const real scale = d->scale;
         real factor[CHUNK];
         for (int64_t j = 0; j < n; j++)
-            factor[j] = dropout_factor(d, lane[j]);
+            factor[j] = dropout_factor(threshold, scale, lane[j]);
 #pragma GCC ivdep /* y is x or apart from it */
         for (int64_t j = 0; j < n; j++)
             to[j] = from[j] * factor[j];

@@ -36,7 +36,7 @@ struct dropout {
 };
 
 /* Elements that one call makes at most, and the room its buffer needs for them. */
-enum { DROPOUT_SLACK = 144 };
+enum { DROPOUT_SLACK = 272 };
 
 /* Local.  p in [0,1). */
 struct dropout dropout_make(double p, uint64_t key, int32_t depth, enum dropout_site_id site);
@@ -46,10 +46,11 @@ struct dropout dropout_make(double p, uint64_t key, int32_t depth, enum dropout_
 const uint16_t *dropout_lanes(const struct dropout *d, int64_t sample, int64_t first, int64_t count,
                               uint16_t *buffer);
 
-/* 0 or scale. */
-static inline real dropout_factor(const struct dropout *d, uint16_t lane)
+/* 0 or scale; both numbers come from a struct dropout, by value so that loops keep them in
+ * registers. */
+static inline real dropout_factor(uint32_t threshold, real scale, uint16_t lane)
 {
-    return lane < d->threshold ? 0 : d->scale;
+    return lane < threshold ? 0 : scale;
 }
 
 /* Local.  y = x * mask for elements first .. first+count-1 of a sentence; y may be x.

@@ -74,19 +74,21 @@ void residual_norm_forward(const struct layer_norm *n, const struct dropout *dro
                            real *y, uint16_t *lanes)
 {
     int64_t H = n->H, row = 0;
+    const uint32_t threshold = drop->threshold;
+    const real scale = drop->scale;
     for (int32_t s = 0; s < batch->B; s++) {
         int64_t T = batch->offsets[s + 1] - batch->offsets[s];
         for (int64_t t = 0; t < T; t++, row++) {
             const real *restrict from = residual + row * H, *restrict b = bias;
             real *restrict to = y + row * H;
-            if (drop->threshold == 0) {
+            if (threshold == 0) {
                 for (int64_t j = 0; j < H; j++)
                     to[j] = to[j] + b[j] + from[j];
             } else {
                 const uint16_t *restrict lane =
                     dropout_lanes(drop, batch->sample[s], t * H, H, lanes);
                 for (int64_t j = 0; j < H; j++)
-                    to[j] = (to[j] + b[j]) * dropout_factor(drop, lane[j]) + from[j];
+                    to[j] = (to[j] + b[j]) * dropout_factor(threshold, scale, lane[j]) + from[j];
             }
             normalise_row(n, row, to, to);
         }
@@ -98,7 +100,9 @@ const real *residual_norm_backward(const struct layer_norm *n, const struct drop
                                    const struct residual_norm_gradients *to, uint16_t *lanes)
 {
     int64_t H = n->H, row = 0;
-    bool off = drop->threshold == 0;
+    const uint32_t threshold = drop->threshold;
+    const real scale = drop->scale;
+    bool off = threshold == 0;
     real *restrict dbias = to->dbias;
     for (int32_t s = 0; s < batch->B; s++) {
         int64_t T = batch->offsets[s + 1] - batch->offsets[s];
@@ -113,7 +117,7 @@ const real *residual_norm_backward(const struct layer_norm *n, const struct drop
             real *restrict out = dy + row * H;
             const uint16_t *restrict lane = dropout_lanes(drop, batch->sample[s], t * H, H, lanes);
             for (int64_t j = 0; j < H; j++) {
-                out[j] = d[j] * dropout_factor(drop, lane[j]);
+                out[j] = d[j] * dropout_factor(threshold, scale, lane[j]);
                 dbias[j] += out[j];
             }
         }
