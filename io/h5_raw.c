@@ -18,15 +18,17 @@
 
 /* Property lists that every object of a file shares; -1 = not made yet. */
 struct h5_lists {
-    hid_t access, links, dataset;
+    hid_t access, create, group, dataset;
 };
 
 static void lists_close(struct h5_lists *p)
 {
     if (p->access >= 0)
         (void)H5Pclose(p->access);
-    if (p->links >= 0)
-        (void)H5Pclose(p->links);
+    if (p->create >= 0)
+        (void)H5Pclose(p->create);
+    if (p->group >= 0)
+        (void)H5Pclose(p->group);
     if (p->dataset >= 0)
         (void)H5Pclose(p->dataset);
 }
@@ -34,25 +36,45 @@ static void lists_close(struct h5_lists *p)
 static bool lists_make(struct h5_lists *p)
 {
     p->access = H5Pcreate(H5P_FILE_ACCESS);
-    p->links = H5Pcreate(H5P_LINK_CREATE);
+    p->create = H5Pcreate(H5P_FILE_CREATE); /* also that of the root group */
+    p->group = H5Pcreate(H5P_GROUP_CREATE);
     p->dataset = H5Pcreate(H5P_DATASET_CREATE);
-    return p->access >= 0 && p->links >= 0 && p->dataset >= 0 &&
+    return p->access >= 0 && p->create >= 0 && p->group >= 0 && p->dataset >= 0 &&
            H5Pset_libver_bounds(p->access, H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0 &&
-           H5Pset_create_intermediate_group(p->links, 1) >= 0 &&
+           H5Pset_obj_track_times(p->create, false) >= 0 &&
+           H5Pset_obj_track_times(p->group, false) >= 0 &&
            H5Pset_layout(p->dataset, H5D_CONTIGUOUS) >= 0 &&
            H5Pset_alloc_time(p->dataset, H5D_ALLOC_TIME_EARLY) >= 0 &&
            H5Pset_fill_time(p->dataset, H5D_FILL_TIME_NEVER) >= 0 &&
            H5Pset_obj_track_times(p->dataset, false) >= 0;
 }
 
+/* The groups above a path.  The library's own way of making them would store the time. */
+static bool make_groups(hid_t file, const struct h5_lists *p, const char *path)
+{
+    char part[H5_PATH_BYTES];
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        (void)snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+        htri_t there = H5Lexists(file, part, H5P_DEFAULT);
+        if (there > 0)
+            continue;
+        hid_t group = there < 0 ? -1 : H5Gcreate2(file, part, H5P_DEFAULT, p->group, H5P_DEFAULT);
+        if (group < 0 || H5Gclose(group) < 0)
+            return false;
+    }
+    return true;
+}
+
 static bool make_dataset(hid_t file, const struct h5_lists *p, struct h5_item *item)
 {
     hsize_t shape[2] = {(hsize_t)item->shape[0], (hsize_t)item->shape[1]};
     hid_t type = item->kind == H5_KIND_F32 ? H5T_IEEE_F32LE : H5T_STD_I32LE;
+    if (!make_groups(file, p, item->path))
+        return false;
     hid_t space = H5Screate_simple(item->ndim, shape, NULL);
     if (space < 0)
         return false;
-    hid_t set = H5Dcreate2(file, item->path, type, space, p->links, p->dataset, H5P_DEFAULT);
+    hid_t set = H5Dcreate2(file, item->path, type, space, H5P_DEFAULT, p->dataset, H5P_DEFAULT);
     (void)H5Sclose(space);
     if (set < 0)
         return false;
@@ -98,8 +120,8 @@ static mt_status lay_out(hid_t file, const char *path, const struct h5_lists *p,
             return h5_fail(MT_IO, path, layout->attributes[i].name);
     for (int32_t i = 0; i < layout->link_count; i++) {
         const struct h5_link *l = &layout->links[i];
-        if (file_fault_now() ||
-            H5Lcreate_external(l->file, l->object, file, l->path, p->links, H5P_DEFAULT) < 0)
+        if (file_fault_now() || !make_groups(file, p, l->path) ||
+            H5Lcreate_external(l->file, l->object, file, l->path, H5P_DEFAULT, H5P_DEFAULT) < 0)
             return h5_fail(MT_IO, path, l->path);
     }
     return MT_OK;
@@ -123,12 +145,12 @@ static mt_status lengthen(const char *path, const struct h5_layout *layout)
 
 mt_status h5_raw_create(const char *path, struct h5_layout *layout)
 {
-    struct h5_lists p = {-1, -1, -1};
+    struct h5_lists p = {-1, -1, -1, -1};
     hid_t file = -1;
     mt_status st = MT_OK;
     h5_enter();
     if (lists_make(&p) && !file_fault_now())
-        file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, p.access);
+        file = H5Fcreate(path, H5F_ACC_TRUNC, p.create, p.access);
     if (file < 0)
         st = h5_fail(MT_IO, path, "create");
     else
