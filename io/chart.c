@@ -144,7 +144,8 @@ static double add_legend(struct markup *out, const struct chart_spec *c, double 
     double x = CHART_LEFT, height = 0, most = LEGEND_LETTERS_MAX * CHART_TEXT_UNIT;
     for (int32_t i = 0; i < c->series_count; i++) {
         const struct chart_series *s = &c->series[i];
-        if (s->name == NULL || *s->name == '\0')
+        bool says_title = s->name != NULL && c->title != NULL && strcmp(s->name, c->title) == 0;
+        if (s->name == NULL || *s->name == '\0' || says_title)
             continue;
         double need = 22 + fmin(chart_text_width(s->name), most) + 12;
         if (height == 0)
@@ -325,10 +326,13 @@ void chart_add(struct markup *out, const struct chart_spec *c)
         add_bars(&f, c);
     } else {
         chart_x_axis(&f, c->x_label);
+        for (int32_t s = 0; s < c->series_count; s++)
+            if (c->series[s].faint)
+                add_line(&f, &c->series[s], series_color(c, s));
         for (int32_t s = 0; s < c->series_count; s++) {
             if (c->series[s].kind == CHART_POINTS)
                 add_points(&f, &c->series[s], series_color(c, s));
-            else
+            else if (!c->series[s].faint)
                 add_line(&f, &c->series[s], series_color(c, s));
         }
     }

@@ -24,7 +24,7 @@
 enum chart_kind { CHART_LINE, CHART_STEP, CHART_POINTS, CHART_BARS };
 
 struct chart_series {
-    const char *name; /* in the legend; NULL = not there */
+    const char *name; /* in the legend, unless it is the title; NULL = not there */
     enum chart_kind kind;
     const double *x; /* [count] ascending for lines; bars: not used, they stand at 0, 1, ... */
     const double *y; /* [count] */

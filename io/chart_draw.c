@@ -31,7 +31,7 @@ int32_t chart_ticks(double *ticks, int32_t capacity, double low, double high, in
     double raw = (high - low) / wanted, power = pow(10, floor(log10(raw))), step = 0;
     if (!(power > 0))
         return 0;
-    for (size_t i = 0; i < sizeof NICE / sizeof *NICE && step < raw * 0.99; i++)
+    for (size_t i = 0; i < sizeof NICE / sizeof *NICE && step < 0.7 * raw; i++)
         step = NICE[i] * power;
     double first = ceil(low / step - 1e-9), last = floor(high / step + 1e-9);
     int32_t count = 0;
