@@ -33,11 +33,11 @@ int32_t chart_ticks(double *ticks, int32_t capacity, double low, double high, in
         return 0;
     for (size_t i = 0; i < sizeof NICE / sizeof *NICE && step < 0.7 * raw; i++)
         step = NICE[i] * power;
+    if (step < 1e-13 * fmax(fabs(low), fabs(high))) /* the axis is finer than doubles are */
+        return 0;
     double first = ceil(low / step - 1e-9), last = floor(high / step + 1e-9);
     int32_t count = 0;
     for (double k = first; k <= last && count < capacity; k++) {
-        if (k + 1 == k) /* the axis is finer than doubles are */
-            return 0;
         ticks[count++] = k == 0 ? 0 : k * step;
     }
     return count;

@@ -2,7 +2,7 @@
 """Writes probe_golden.h: a small data set and the optimum of multinomial logistic regression on it,
 by Newton's method with exact second derivatives, in plain Python (no library).
 
-    python3 tests/golden/make_probe_golden.py > tests/golden/probe_golden.h
+    python3 tests/golden/make_probe_golden.py | clang-format > tests/golden/probe_golden.h
 
 The objective is that of trainer/probe.h: standardised features, weighted cross-entropy summed over
 the labelled rows, l2/2 |W|^2 in standardised space, biases free (their sum is 0)."""
