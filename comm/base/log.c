@@ -58,7 +58,7 @@ static void clear_line(void)
 static void write_line(enum log_level level, const char *format, va_list args)
 {
     static const char *const prefix[] = {"error: ", "warning: ", "", ""};
-    if (level > state.level)
+    if (level > state.level || (state.rank != 0 && level > LOG_WARNING))
         return;
     char text[2048];
     (void)vsnprintf(text, sizeof text, format, args);

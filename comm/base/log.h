@@ -2,8 +2,9 @@
  * log: what the program tells a person while it works, and its progress line.
  *
  * Rank 0 writes to standard error and, once a run has a folder, to log.txt; another rank writes
- * only to its own log-rankN.txt, made at its first message.  Threads may log at the same time.
- * Results that a command is asked for (tables, JSON lines) go to standard output, not here.
+ * only warnings and errors, to its own log-rankN.txt, made at the first of them.  Threads may log
+ * at the same time. Results that a command is asked for (tables, JSON lines) go to standard output,
+ * not here.
  */
 #ifndef MT_BASE_LOG_H
 #define MT_BASE_LOG_H
