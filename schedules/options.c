@@ -176,10 +176,16 @@ static mt_status make_path(const struct option *o, char **out, const char *folde
         return options_set_string(out, NULL);
     if (word)
         return options_set_string(out, text);
-    while (strncmp(text, "./", 2) == 0)
-        text += 2;
+    /* The folder is a real path, so ".." may be taken off it as text. */
+    size_t kept = strcmp(folder, "/") == 0 ? 0 : strlen(folder);
+    while (strncmp(text, "./", 2) == 0 || strncmp(text, "../", 3) == 0) {
+        bool up = text[1] == '.';
+        while (up && kept > 0 && folder[--kept] != '/')
+            continue;
+        text += up ? 3 : 2;
+    }
     struct text path = {0};
-    text_printf(&path, "%s%s%s", folder, folder[strlen(folder) - 1] == '/' ? "" : "/", text);
+    text_printf(&path, "%.*s/%s", (int)kept, folder, text);
     mt_free(out);
     return text_finish(&path, out);
 }

@@ -1,4 +1,5 @@
 /* Jobs: a whole one, each wrong one's message, what is printed, and the key reference. */
+#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -181,6 +182,41 @@ static void fails_with(const char *set, const char *message)
         job_release(&j);
     assert_true(st == MT_CONFIG || st == MT_ARG);
     assert_string_equal(mt_error_peek()->message, message);
+}
+
+static void relative_paths_count_from_the_job_s_folder(void **state)
+{
+    static const struct {
+        const char *set, *path;
+    } cases[] = {
+        {"run_dir=../runs/x", "/runs/x"},   {"run_dir=./a/./b", "/base/a/./b"},
+        {"run_dir=/abs/x", "/abs/x"},       {"run_dir=../../../x", "/x"},
+        {"run_dir=a/../b", "/base/a/../b"}, {"run_dir=.././y", "/y"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct job j;
+        assert_int_equal(job_load(&j, manual, &cases[i].set, 1), MT_OK);
+        assert_string_equal(j.run_dir, cases[i].path);
+        job_release(&j);
+    }
+}
+
+static void the_example_jobs_load(void **state)
+{
+    glob_t found;
+    (void)state;
+    assert_int_equal(glob(MT_TEST_SOURCE_DIR "/jobs/*.cfg", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        char *text = NULL;
+        struct job j;
+        assert_int_equal(config_bundle_read(&text, found.gl_pathv[i]), MT_OK);
+        if (job_load(&j, text, NULL, 0) != MT_OK)
+            fail_msg("%s", mt_error_peek()->message);
+        mt_free(&text);
+        job_release(&j);
+    }
+    globfree(&found);
 }
 
 static void each_wrong_job_has_its_message(void **state)
@@ -405,6 +441,8 @@ int main(void)
         cmocka_unit_test(a_short_job_has_sensible_defaults),
         cmocka_unit_test(the_printed_job_loads_to_the_same),
         cmocka_unit_test(shipped_schedules_fit_any_depth_and_task),
+        cmocka_unit_test(relative_paths_count_from_the_job_s_folder),
+        cmocka_unit_test(the_example_jobs_load),
         cmocka_unit_test(each_wrong_job_has_its_message),
         cmocka_unit_test(differences_are_classified),
         cmocka_unit_test(hostile_jobs_never_crash),
