@@ -369,10 +369,11 @@ static int compare_by_code(const void *a, const void *b)
     const struct letter *x = a, *y = b;
     return (x->code > y->code) - (x->code < y->code);
 }
-/* Counts the characters of all words and finds where each may stand. */
-static void count_letters(const struct wordpiece_learner *l, struct letter *letters,
-                          int32_t *inside)
+/* Counts the characters of all words and finds where each may stand; answers the highest. */
+static uint32_t count_letters(const struct wordpiece_learner *l, struct letter *letters,
+                              int32_t *inside)
 {
+    uint32_t highest = 0;
     for (int32_t w = 0; w < l->words.count; w++) {
         int64_t bytes = 0;
         const char *word = string_table_get(&l->words, w, &bytes);
@@ -381,9 +382,11 @@ static void count_letters(const struct wordpiece_learner *l, struct letter *lett
             letters[c.code].code = c.code;
             letters[c.code].count += l->count[w];
             inside[c.code] |= p > word;
+            highest = c.code > highest ? c.code : highest;
             p += c.bytes;
         }
     }
+    return highest;
 }
 
 static mt_status add_letter(struct trainer *t, const char *prefix, uint32_t code, int32_t *piece)
@@ -395,10 +398,10 @@ static mt_status add_letter(struct trainer *t, const char *prefix, uint32_t code
     return string_table_add(&t->pieces, text, bytes, piece);
 }
 
-static mt_status add_alphabet(struct trainer *t, struct letter *letters)
+static mt_status add_alphabet(struct trainer *t, struct letter *letters, uint32_t highest)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < CODE_COUNT; i++)
+    for (uint32_t i = 0; i <= highest; i++)
         if (letters[i].count > 0)
             letters[count++] = letters[i];
     qsort(letters, (size_t)count, sizeof *letters, compare_by_count);
@@ -429,8 +432,7 @@ static mt_status begin_pieces(struct trainer *t)
         MT_TRY_GOTO(
             st, string_table_add(&t->pieces, specials[i], (int64_t)strlen(specials[i]), &number),
             done);
-    count_letters(t->l, letters, t->inside);
-    st = add_alphabet(t, letters);
+    st = add_alphabet(t, letters, count_letters(t->l, letters, t->inside));
 done:
     mt_free(&letters);
     return st;
