@@ -202,7 +202,7 @@ static mt_status choose_path(struct reducer *r, enum reduce_path asked)
 
 static int64_t bucket_length(const struct reducer *r, int64_t asked)
 {
-    enum { NODE_BUCKET = 16 * REDUCE_BLOCK, WIRE_BUCKET = 64 * REDUCE_BLOCK };
+    enum { NODE_BUCKET = 4 * REDUCE_BLOCK, WIRE_BUCKET = 64 * REDUCE_BLOCK };
     const int64_t most = INT32_MAX / REDUCE_BLOCK / 2 * REDUCE_BLOCK;
     int64_t n = asked > 0 ? (asked + REDUCE_BLOCK - 1) / REDUCE_BLOCK * REDUCE_BLOCK
                 : r->transport == &reduce_transport_node ? NODE_BUCKET
@@ -216,6 +216,7 @@ static mt_status prepare(struct reducer *r, const struct range_list *ranges,
     const struct comm *c = r->comm;
     struct lane_range mine = lane_tree_range(r->lanes, c->size, c->rank);
     r->own_lanes = mine.end - mine.begin;
+    r->whole = options->whole;
     MT_TRY(choose_path(r, options->path));
     bool halving = c->size > 1 && r->mode == REDUCE_EXACT && r->path == REDUCE_PATH_HALVING;
     MT_TRY(reduce_plan_init(&r->plan, ranges, bucket_length(r, options->bucket_elements), c->size,
@@ -249,6 +250,7 @@ static uint64_t hash_arguments(int32_t lanes, enum reduce_mode mode,
     hash64_add_int(&h, (int64_t)mode);
     hash64_add_int(&h, o->bucket_elements);
     hash64_add_int(&h, (int64_t)o->path);
+    hash64_add_int(&h, o->whole);
     for (int32_t i = 0; i < ranges->count; i++) {
         hash64_add_int(&h, ranges->r[i].begin);
         hash64_add_int(&h, ranges->r[i].end);
@@ -398,6 +400,8 @@ mt_status reducer_finish(struct reducer *r, struct reduce_sum *out)
 {
     double begin_s = clock_now_s(), norm2 = 0.0;
     MT_TRY(join_step(r));
+    if (r->whole && r->transport != NULL && !r->transport->spreads)
+        MT_TRY(r->transport->gather(r, r->root[0]));
     if (r->comm->size > 1)
         MPI_TRY(MPI_Allreduce, MPI_IN_PLACE, r->norm, (int)r->plan.blocks, MPI_DOUBLE, MPI_SUM,
                 r->comm->handles->reduce);
@@ -411,7 +415,7 @@ mt_status reducer_finish(struct reducer *r, struct reduce_sum *out)
 
 bool reducer_sum_is_whole(const struct reducer *r)
 {
-    return r->mode == REDUCE_MPI || r->comm->size == 1;
+    return r->whole || r->mode == REDUCE_MPI || r->comm->size == 1;
 }
 
 mt_status reducer_gather(struct reducer *r, float *block)

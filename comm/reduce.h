@@ -7,15 +7,17 @@
  * shorter), a cut that does not know of ranks.  Every canonical block has one owner, which adds up
  * the lanes in the fixed tree of lane_tree.h and squares the result for the norm.
  *
- *     MT_TRY(reducer_create(&r, comm, lanes, REDUCE_EXACT, &ranges, NULL));   // once a phase
+ *     struct reducer_options options = {.whole = !shard};
+ *     MT_TRY(reducer_create(&r, comm, lanes, REDUCE_EXACT, &ranges, &options));  // once a phase
  *     reducer_begin(r, roots, nroots);             // each step
  *     reducer_ready(r, offset) ...                 // as backward comes down: >= offset is final
- *     MT_TRY(reducer_finish(r, &sum));             // owned part of the sum now in roots[0]
- *     if (!reducer_sum_is_whole(r)) MT_TRY(reducer_gather(r, roots[0]));
+ *     MT_TRY(reducer_finish(r, &sum));             // the sum now stands in roots[0]
+ *     if (shard) { update(reducer_owned(r)); MT_TRY(reducer_gather(r, parameters)); }
  *     reducer_destroy(&r);
  *
- * With a sharded optimizer each rank updates the parameters of reducer_owned and then gathers the
- * parameters instead.  No step allocates.
+ * A sharded optimizer needs only the owned part of the sum, updates the parameters there and
+ * gathers them.  Otherwise `whole` makes the copying of finished sums to all ranks part of what
+ * runs beside the backward pass.  No step allocates.
  */
 #ifndef MT_COMM_REDUCE_H
 #define MT_COMM_REDUCE_H
@@ -43,6 +45,7 @@ enum reduce_path {
 struct reducer_options {
     int64_t bucket_elements; /* sent at a time, a multiple of REDUCE_BLOCK; 0 = chosen */
     enum reduce_path path;   /* a path that does not fit this world is BUG */
+    bool whole;              /* reducer_finish leaves the whole sum on every rank */
     bool no_thread;          /* all work happens in reducer_finish */
 };
 
@@ -88,7 +91,8 @@ void reducer_ready(struct reducer *r, int64_t from_offset);
  * stands in roots[0] (in all ranges where reducer_sum_is_whole).  Errors: MPI. */
 mt_status reducer_finish(struct reducer *r, struct reduce_sum *out) MT_CHECKED;
 
-/* Local.  Whether reducer_finish leaves the whole sum on every rank (REDUCE_MPI, or one rank). */
+/* Local.  Whether reducer_finish leaves the whole sum on every rank: asked for, or REDUCE_MPI, or
+ * one rank. */
 bool reducer_sum_is_whole(const struct reducer *r);
 
 /* Collective.  Every rank's owned part of `block` (any flat block) is copied to all ranks: then the

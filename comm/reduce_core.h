@@ -20,6 +20,7 @@ struct reduce_transport {
     void (*close)(struct reducer *r);     /* Local */
     mt_status (*advance)(struct reducer *r, bool *moved);
     mt_status (*gather)(struct reducer *r, float *block);
+    bool spreads; /* advance also copies sums to all ranks where r->whole */
 };
 
 extern const struct reduce_transport reduce_transport_direct;
@@ -32,6 +33,7 @@ struct reducer {
     int32_t lanes;
     enum reduce_mode mode;
     enum reduce_path path;
+    bool whole;
     const struct reduce_transport *transport; /* NULL = one rank: nothing to move */
     void *state;                              /* the transport's own */
     struct reduce_plan plan;

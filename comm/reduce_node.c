@@ -3,8 +3,10 @@
  *
  * Each rank has a ring of slots there.  It copies the part of a bucket that others own into a slot
  * and counts it as posted; an owner that sees a bucket posted by all adds the slices up where they
- * stand and counts it as taken; a slot is written again when all have taken what was in it.  Both
- * counts only grow, over steps and gathers alike, so nothing is ever reset and no lock is needed.
+ * stand and counts it as summed.  Where all ranks want the whole sum, it leaves its slice of it in
+ * its own slot, and who sees a bucket summed by all copies those slices out and counts it as taken.
+ * A slot is written again when all have taken what was in it.  Counts only grow, over steps and
+ * gathers alike, so nothing is ever reset and no lock is needed.
  * Slots are short enough to stay in the processor's cache: the copy costs one reading of the block.
  *
  * Refused: owners reading the blocks themselves.  It saves the copy, but every flat block would
@@ -22,6 +24,7 @@ enum { SLOTS = 4, LINE_BYTES = 64 };
 /* One cache line each: written by one rank, read by all. */
 struct counter {
     _Alignas(LINE_BYTES) _Atomic int64_t posted;
+    _Alignas(LINE_BYTES) _Atomic int64_t summed;
     _Alignas(LINE_BYTES) _Atomic int64_t taken;
 };
 
@@ -30,7 +33,8 @@ struct node {
     struct counter *counter; /* [ranks] */
     float *slots;            /* [ranks][SLOTS][slot_elements] */
     int64_t slot_elements, root_elements;
-    int64_t first; /* the step's first bucket, counted over all steps and gathers */
+    int64_t first;  /* the step's first bucket, counted over all steps and gathers */
+    int32_t summed; /* buckets of this step that this rank has added up */
 };
 
 static void close_node(struct reducer *r)
@@ -67,22 +71,19 @@ static float *slot_of(const struct node *n, int32_t rank, int64_t number, int32_
            root * n->root_elements;
 }
 
-static bool all_have_taken(const struct reducer *r, int64_t count)
+/* Whether a count has come to `least` on all ranks; `first` is rank 0's. */
+static bool all_reach(const struct reducer *r, const _Atomic int64_t *first, int64_t least)
 {
-    const struct node *n = r->state;
+    enum { STRIDE = (int)(sizeof(struct counter) / sizeof(int64_t)) };
     for (int32_t p = 0; p < r->comm->size; p++)
-        if (atomic_load_explicit(&n->counter[p].taken, memory_order_acquire) < count)
+        if (atomic_load_explicit(first + (int64_t)p * STRIDE, memory_order_acquire) < least)
             return false;
     return true;
 }
 
-static bool all_have_posted(const struct reducer *r, int64_t count)
+static void set_count(_Atomic int64_t *count, int64_t value)
 {
-    const struct node *n = r->state;
-    for (int32_t p = 0; p < r->comm->size; p++)
-        if (atomic_load_explicit(&n->counter[p].posted, memory_order_acquire) < count)
-            return false;
-    return true;
+    atomic_store_explicit(count, value, memory_order_release);
 }
 
 static void copy_out(struct reducer *r, float *slot, const float *block, int64_t bucket_begin,
@@ -104,53 +105,28 @@ static void post_bucket(struct reducer *r, int32_t bucket)
         copy_out(r, slot, r->root[i], b->begin, b->begin, mine.begin);
         copy_out(r, slot, r->root[i], b->begin, mine.end, b->end);
     }
-    atomic_store_explicit(&n->counter[me].posted, n->first + bucket + 1, memory_order_release);
+    set_count(&n->counter[me].posted, n->first + bucket + 1);
 }
 
-static void take_bucket(struct reducer *r, int32_t bucket)
+static void add_bucket(struct reducer *r, int32_t bucket)
 {
     struct node *n = r->state;
     int32_t me = r->comm->rank;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, me);
-    int64_t o = mine.begin - r->plan.bucket[bucket].begin;
+    int64_t begin = r->plan.bucket[bucket].begin;
     for (int32_t p = 0; p < r->comm->size; p++)
         for (int32_t i = 0; i < r->first_value[p + 1] - r->first_value[p]; i++)
             r->value[reduce_value(r, p, i)] =
-                p == me ? r->root[i] + mine.begin : slot_of(n, p, n->first + bucket, i) + o;
+                p == me ? r->root[i] + mine.begin
+                        : slot_of(n, p, n->first + bucket, i) + (mine.begin - begin);
     reduce_add_slice(r, &mine);
-    atomic_store_explicit(&n->counter[me].taken, n->first + bucket + 1, memory_order_release);
+    if (r->whole)
+        copy_out(r, slot_of(n, me, n->first + bucket, 0), r->root[0], begin, mine.begin, mine.end);
+    set_count(&n->counter[me].summed, n->first + bucket + 1);
 }
 
-static mt_status advance_node(struct reducer *r, bool *moved)
-{
-    struct node *n = r->state;
-    *moved = false;
-    if (r->started - r->finished < SLOTS && all_have_taken(r, n->first + r->started + 1 - SLOTS) &&
-        reduce_start_bucket(r)) {
-        post_bucket(r, r->started - 1);
-        *moved = true;
-    }
-    if (r->finished < r->started && all_have_posted(r, n->first + r->finished + 1)) {
-        take_bucket(r, r->finished);
-        r->finished++;
-        *moved = true;
-    }
-    if (r->finished == r->plan.buckets)
-        n->first += r->plan.buckets;
-    return MT_OK;
-}
-
-static void gather_post(struct reducer *r, const float *block, int32_t bucket)
-{
-    struct node *n = r->state;
-    int32_t me = r->comm->rank;
-    struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, me);
-    copy_out(r, slot_of(n, me, n->first + bucket, 0), block, r->plan.bucket[bucket].begin,
-             mine.begin, mine.end);
-    atomic_store_explicit(&n->counter[me].posted, n->first + bucket + 1, memory_order_release);
-}
-
-static void gather_take(struct reducer *r, float *block, int32_t bucket)
+/* Copies what the other ranks own of a bucket from their slots. */
+static void take_bucket(struct reducer *r, float *block, int32_t bucket)
 {
     struct node *n = r->state;
     int32_t me = r->comm->rank;
@@ -161,7 +137,46 @@ static void gather_take(struct reducer *r, float *block, int32_t bucket)
                    slot_of(n, p, n->first + bucket, 0) + (s.begin - r->plan.bucket[bucket].begin),
                    (size_t)(s.end - s.begin) * sizeof *block);
     }
-    atomic_store_explicit(&n->counter[me].taken, n->first + bucket + 1, memory_order_release);
+    set_count(&n->counter[me].taken, n->first + bucket + 1);
+}
+
+static mt_status advance_node(struct reducer *r, bool *moved)
+{
+    struct node *n = r->state;
+    struct counter *c = n->counter;
+    *moved = false;
+    if (all_reach(r, &c->taken, n->first + r->started + 1 - SLOTS) && reduce_start_bucket(r)) {
+        post_bucket(r, r->started - 1);
+        *moved = true;
+    }
+    if (n->summed < r->started && all_reach(r, &c->posted, n->first + n->summed + 1)) {
+        add_bucket(r, n->summed++);
+        *moved = true;
+    }
+    if (r->finished < n->summed &&
+        (!r->whole || all_reach(r, &c->summed, n->first + r->finished + 1))) {
+        if (r->whole)
+            take_bucket(r, r->root[0], r->finished);
+        else
+            set_count(&c[r->comm->rank].taken, n->first + r->finished + 1);
+        r->finished++;
+        *moved = true;
+    }
+    if (r->finished == r->plan.buckets) {
+        n->first += r->plan.buckets;
+        n->summed = 0;
+    }
+    return MT_OK;
+}
+
+static void gather_post(struct reducer *r, const float *block, int32_t bucket)
+{
+    struct node *n = r->state;
+    int32_t me = r->comm->rank;
+    struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, me);
+    copy_out(r, slot_of(n, me, n->first + bucket, 0), block, r->plan.bucket[bucket].begin,
+             mine.begin, mine.end);
+    set_count(&n->counter[me].posted, n->first + bucket + 1);
 }
 
 static mt_status gather_node(struct reducer *r, float *block)
@@ -171,12 +186,13 @@ static mt_status gather_node(struct reducer *r, float *block)
     atomic_store(&r->awaited, true);
     while (taken < r->plan.buckets) {
         bool moved = false;
-        if (posted < r->plan.buckets && all_have_taken(r, n->first + posted + 1 - SLOTS)) {
+        if (posted < r->plan.buckets &&
+            all_reach(r, &n->counter->taken, n->first + posted + 1 - SLOTS)) {
             gather_post(r, block, posted++);
             moved = true;
         }
-        if (taken < posted && all_have_posted(r, n->first + taken + 1)) {
-            gather_take(r, block, taken++);
+        if (taken < posted && all_reach(r, &n->counter->posted, n->first + taken + 1)) {
+            take_bucket(r, block, taken++);
             moved = true;
         }
         if (moved)
@@ -189,4 +205,4 @@ static mt_status gather_node(struct reducer *r, float *block)
 }
 
 const struct reduce_transport reduce_transport_node = {open_node, close_node, advance_node,
-                                                       gather_node};
+                                                       gather_node, true};

@@ -253,8 +253,8 @@ static mt_status advance_vendor(struct reducer *r, bool *moved)
 }
 
 const struct reduce_transport reduce_transport_direct = {open_direct, close_wire, advance_direct,
-                                                         gather_wire};
+                                                         gather_wire, false};
 const struct reduce_transport reduce_transport_halving = {open_halving, close_wire, advance_halving,
-                                                          gather_wire};
+                                                          gather_wire, false};
 const struct reduce_transport reduce_transport_vendor = {open_vendor, close_wire, advance_vendor,
-                                                         gather_wire};
+                                                         gather_wire, true};

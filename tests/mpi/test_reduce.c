@@ -180,7 +180,8 @@ static void check_exact_steps(const struct drive *d, const struct layout *l, int
         double norm2 = reduce_norm2(&l->list, b.expected);
         assert_memory_equal(&sum.norm2, &norm2, sizeof norm2);
         assert_true(sum.finite);
-        if (!reducer_sum_is_whole(r))
+        assert_true(reducer_sum_is_whole(r) || !d->options.whole);
+        if (!reducer_sum_is_whole(r) || step % 3 == 1) /* gathers between steps do no harm */
             assert_mt_ok(reducer_gather(r, b.block[0]));
         check_exact_sum(l, b.block[0], b.expected);
     }
@@ -201,10 +202,10 @@ static void sums_have_the_bits_of_the_tree_on_every_path(void **state)
     static const struct {
         uint32_t seed, longest;
         int32_t ranges;
-    } cases[] = {{1, 70000, 5}, {2, 100, 12}, {3, 3, 2}, {4, 16384, 3}, {5, 140000, 1}};
+    } cases[] = {{1, 40000, 4}, {2, 100, 12}, {3, 3, 2}, {4, 16384, 3}, {5, 60000, 1}};
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++)
         for (int path = 0; path < REDUCE_PATH_COUNT; path++)
-            for (int way = 0; way < 3; way++) {
+            for (int way = 0; way < 4; way++) {
                 struct layout l;
                 struct drive d = {.lanes = way == 1 ? LANES_MOST : 8,
                                   .mode = REDUCE_EXACT,
@@ -214,9 +215,10 @@ static void sums_have_the_bits_of_the_tree_on_every_path(void **state)
                     continue;
                 d.options.path = (enum reduce_path)path;
                 d.options.no_thread = way == 2;
+                d.options.whole = way == 3;
                 d.options.bucket_elements = (int64_t)(1 + c % 2) * REDUCE_BLOCK;
                 make_layout(&l, cases[c].seed, cases[c].ranges, cases[c].longest);
-                check_exact_steps(&d, &l, 2);
+                check_exact_steps(&d, &l, cases[c].longest > 20000 ? 1 : 2);
             }
 }
 
@@ -237,13 +239,15 @@ static void many_steps_with_ranks_out_of_step_stay_exact(void **state)
 {
     (void)state;
     struct layout l;
-    make_layout(&l, 11, 9, 3000);
+    make_layout(&l, 11, 5, 3000);
     for (int path = 0; path < REDUCE_PATH_COUNT; path++) {
         struct drive d = {.lanes = 8, .mode = REDUCE_EXACT, .in_steps = true};
         d.options.path = (enum reduce_path)path;
         d.options.bucket_elements = REDUCE_BLOCK;
-        if (path_fits(d.options.path))
-            check_exact_steps(&d, &l, 25);
+        for (int whole = 0; whole < 2 && path_fits(d.options.path); whole++) {
+            d.options.whole = whole;
+            check_exact_steps(&d, &l, 12);
+        }
     }
 }
 
@@ -285,7 +289,7 @@ static void an_infinity_or_nan_in_one_lane_is_seen_by_all_ranks(void **state)
     struct bench b;
     struct reducer *r = NULL;
     struct drive d = {.lanes = 8, .mode = REDUCE_EXACT};
-    make_layout(&l, 31, 3, 40000);
+    make_layout(&l, 31, 3, 12000);
     bench_create(&b, &d, &l);
     for (int mode = REDUCE_EXACT; mode <= REDUCE_MPI; mode++) {
         assert_mt_ok(reducer_create(&r, &world, d.lanes, (enum reduce_mode)mode, &l.list, NULL));
@@ -307,7 +311,7 @@ static void the_library_way_agrees_within_rounding(void **state)
 {
     (void)state;
     struct layout l;
-    make_layout(&l, 41, 6, 50000);
+    make_layout(&l, 41, 6, 20000);
     for (int way = 0; way < 2; way++) {
         struct bench b;
         struct reducer *r = NULL;
@@ -339,7 +343,7 @@ static void any_block_can_be_gathered_from_its_owners(void **state)
 {
     (void)state;
     struct layout l;
-    make_layout(&l, 51, 7, 50000);
+    make_layout(&l, 51, 5, 40000);
     for (int mode = REDUCE_EXACT; mode <= REDUCE_MPI; mode++)
         for (int path = 0; path < REDUCE_PATH_COUNT; path++) {
             struct reducer *r = NULL;
