@@ -9,6 +9,9 @@
 #include <hdf5.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "io/file.h"
 
 static pthread_mutex_t lock;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -56,4 +59,28 @@ mt_status h5_fail(mt_status code, const char *path, const char *what)
     (void)H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_reason, &reason);
     (void)H5Eclear2(H5E_DEFAULT);
     return MT_FAIL(code, "%s: cannot %s: %s", path, what, reason.text);
+}
+
+mt_status h5_check_file(const char *path)
+{
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1A, '\n'};
+    unsigned char begin[9];
+    int fd;
+    int64_t size;
+    MT_TRY(file_fd_open(&fd, &size, path));
+    mt_status st = MT_OK;
+    if (size >= (int64_t)sizeof begin)
+        st = file_fd_read_at(fd, begin, sizeof begin, 0, path);
+    file_fd_close(&fd);
+    MT_TRY(st);
+    if (size < (int64_t)sizeof begin || memcmp(begin, signature, sizeof signature) != 0)
+        return MT_FAIL(MT_DATA, "%s: is not an HDF5 file (damaged, cut short, or another kind?)",
+                       path);
+    if (begin[8] < 2)
+        return MT_FAIL(MT_DATA,
+                       "%s: is an HDF5 file of the oldest kind, which has no checksums and is not "
+                       "read; write it with libver=\"latest\", or convert it with h5repack "
+                       "--low=2 --high=2",
+                       path);
+    return MT_OK;
 }

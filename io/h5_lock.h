@@ -17,4 +17,10 @@ void h5_leave(void);
  * To be called between h5_enter and h5_leave.  `what`: "open", "read input_ids". */
 mt_status h5_fail(mt_status code, const char *path, const char *what) MT_CHECKED;
 
+/* Local.  DATA unless the file begins as HDF5 with a superblock of version 2 or later (format 1.8,
+ * libver "v108" or "latest"): only there do all structures carry checksums.  The library crashes on
+ * some damaged files of the older kind, so it is not shown them.  To be called before H5Fopen.
+ * Errors: IO, DATA.  Source: HDF5 File Format Specification 3.0, II.A. */
+mt_status h5_check_file(const char *path) MT_CHECKED;
+
 #endif

@@ -34,7 +34,14 @@ static mt_status bad(const struct shard *s, const char *what)
 
 /* Attributes. */
 
-/* A string attribute of fixed or variable size; absent = "" where it is optional. */
+/* Texts of variable size lie in the global heap, which has no checksum: the library crashes on a
+ * damaged one, so they are not read. */
+static bool is_fixed_text(hid_t type)
+{
+    return H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0;
+}
+
+/* A string attribute of fixed size; absent = "" where it is optional. */
 static mt_status get_text(const struct shard *s, const char *name, bool required, char *text,
                           size_t text_bytes)
 {
@@ -48,24 +55,15 @@ static mt_status get_text(const struct shard *s, const char *name, bool required
                        MEND);
     hid_t type = H5Aget_type(a), space = H5Aget_space(a);
     mt_status st = MT_OK;
-    bool is_text = H5Tget_class(type) == H5T_STRING && H5Sget_simple_extent_npoints(space) == 1;
-    if (is_text && H5Tis_variable_str(type) > 0) {
-        char *found = NULL;
-        hid_t memory = H5Tget_native_type(type, H5T_DIR_ASCEND);
-        if (!H5_OK(H5Aread(a, memory, &found)))
-            st = h5_fail(MT_DATA, s->path, "read an attribute");
-        else if (found != NULL)
-            (void)snprintf(text, text_bytes, "%s", found);
-        if (st == MT_OK && found != NULL)
-            (void)H5free_memory(found);
-        (void)H5Tclose(memory);
-    } else if (is_text && H5Tget_size(type) < text_bytes) {
+    if (is_fixed_text(type) && H5Sget_simple_extent_npoints(space) == 1 &&
+        H5Tget_size(type) < text_bytes) {
         size_t size = H5Tget_size(type);
         if (!H5_OK(H5Aread(a, type, text)))
             st = h5_fail(MT_DATA, s->path, "read an attribute");
         text[size] = '\0';
     } else {
-        st = MT_FAIL(MT_DATA, "%s: attribute \"%s\" is not a short text; %s", s->path, name, MEND);
+        st = MT_FAIL(MT_DATA, "%s: attribute \"%s\" is not a short text of fixed size; %s", s->path,
+                     name, MEND);
     }
     (void)H5Sclose(space);
     (void)H5Tclose(type);
@@ -346,37 +344,23 @@ static mt_status keep_name(const struct shard *s, struct shard_task *task, int32
     return MT_OK;
 }
 
-static mt_status read_names(const struct shard *s, struct shard_task *task, hid_t a, hid_t type,
-                            hid_t space)
+static mt_status read_names(const struct shard *s, struct shard_task *task, hid_t a, hid_t type)
 {
-    mt_status st = MT_OK;
-    bool variable = H5Tis_variable_str(type) > 0;
-    size_t size = variable ? sizeof(char *) : H5Tget_size(type);
-    char *bytes = NULL;
-    hid_t memory = variable ? H5Tget_native_type(type, H5T_DIR_ASCEND) : H5Tcopy(type);
-    if (size == 0 || size > NAMES_BYTES_MAX / (size_t)task->classes) {
-        st = bad(s, "its label names are too long");
-        goto done;
-    }
-    MT_TRY_GOTO(st, mt_alloc(&bytes, task->classes, size, "label names"), done);
+    size_t size = H5Tget_size(type);
+    char *bytes;
+    if (size == 0 || size > NAMES_BYTES_MAX / (size_t)task->classes)
+        return bad(s, "its label names are too long");
+    MT_TRY(mt_alloc(&bytes, task->classes, size, "label names"));
+    mt_status st;
     MT_TRY_GOTO(st, mt_alloc(&task->labels, task->classes, sizeof *task->labels, "label names"),
                 done);
-    if (!H5_OK(H5Aread(a, memory, bytes))) {
+    if (!H5_OK(H5Aread(a, type, bytes))) {
         st = h5_fail(MT_DATA, s->path, "read label names");
         goto done;
     }
-    for (int32_t k = 0; k < task->classes && st == MT_OK; k++) {
-        const char *text = bytes + (size_t)k * size;
-        if (variable)
-            memcpy(&text, bytes + (size_t)k * size, sizeof text);
-        st = text == NULL
-                 ? keep_name(s, task, k, "", 1)
-                 : keep_name(s, task, k, text, variable ? SHARD_LABEL_BYTES_MAX + 1 : size);
-    }
-    if (variable)
-        (void)H5Dvlen_reclaim(memory, space, H5P_DEFAULT, bytes);
+    for (int32_t k = 0; k < task->classes; k++)
+        MT_TRY_GOTO(st, keep_name(s, task, k, bytes + (size_t)k * size, size), done);
 done:
-    (void)H5Tclose(memory);
     mt_free(&bytes);
     return st;
 }
@@ -391,11 +375,11 @@ static mt_status open_names(const struct shard *s, struct shard_task *task, hid_
     hid_t type = H5Aget_type(a), space = H5Aget_space(a);
     hssize_t count = H5Sget_simple_extent_npoints(space);
     mt_status st;
-    if (H5Tget_class(type) != H5T_STRING || count < 1 || count > SHARD_CLASSES_MAX) {
-        st = bad(s, "its label names are not a list of texts of a possible size");
+    if (!is_fixed_text(type) || count < 1 || count > SHARD_CLASSES_MAX) {
+        st = bad(s, "its label names are not a list of texts of fixed size, of a possible length");
     } else {
         task->classes = (int32_t)count;
-        st = read_names(s, task, a, type, space);
+        st = read_names(s, task, a, type);
     }
     (void)H5Sclose(space);
     (void)H5Tclose(type);
@@ -521,6 +505,7 @@ static bool is_chunked(hid_t dataset)
 mt_status shard_load(struct shard *s)
 {
     bool there;
+    MT_TRY(h5_check_file(s->path));
     MT_TRY(open_file(s));
     MT_TRY(read_attributes(s));
     MT_TRY(read_offsets(s));
