@@ -248,7 +248,10 @@ mt_status json_doc_parse(struct json_doc **out, const char *text, int64_t bytes,
     struct json_doc *doc;
     MT_TRY(mt_alloc(&doc, 1, sizeof *doc, "a JSON document"));
     json_error_t error;
-    doc->root = json_loadb(text, (size_t)bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    doc->root = json_loadb(text, (size_t)bytes, flags, &error);
+    if (doc->root == NULL && json_error_code(&error) == json_error_numeric_overflow)
+        doc->root = json_loadb(text, (size_t)bytes, flags | JSON_DECODE_INT_AS_REAL, &error);
     if (doc->root == NULL) {
         mt_free(&doc);
         if (json_error_code(&error) == json_error_out_of_memory)

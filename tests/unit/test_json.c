@@ -134,6 +134,22 @@ static void members_of_another_kind_are_refused_by_name(void **state)
     expect_fail(json_doc_parse(&doc, "{\n\n}}", 5, "x.json"), MT_DATA, "x.json:3");
 }
 
+static void a_number_past_int64_is_a_real(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\": 1000000000000000019884624838656, \"b\": 3}";
+    struct json_doc *doc;
+    double v;
+    int64_t n;
+    expect_ok(json_doc_parse(&doc, text, (int64_t)strlen(text), "x"));
+    expect_ok(json_read_real(json_doc_root(doc), "a", &v));
+    assert_true(v == 1000000000000000019884624838656.0);
+    expect_ok(json_read_real(json_doc_root(doc), "b", &v));
+    assert_true(v == 3.0 && !json_node_int(json_node_get(json_doc_root(doc), "b"), &n));
+    json_doc_destroy(&doc);
+    expect_fail(json_doc_parse(&doc, "[1e999]", 7, "x"), MT_DATA, "x:1");
+}
+
 static void nesting_is_checked_and_bounded(void **state)
 {
     (void)state;
@@ -182,6 +198,7 @@ int main(void)
         cmocka_unit_test(reals_come_back_as_the_same_bits),
         cmocka_unit_test(whole_numbers_strings_and_hashes_come_back),
         cmocka_unit_test(members_of_another_kind_are_refused_by_name),
+        cmocka_unit_test(a_number_past_int64_is_a_real),
         cmocka_unit_test(nesting_is_checked_and_bounded),
         cmocka_unit_test(no_memory_is_answered_at_the_end),
     };
