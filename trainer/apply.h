@@ -35,7 +35,7 @@ struct apply_setup {
     int64_t total_rows; /* for the progress line; 0 = unknown */
 };
 
-/* Numbers per line. */
+/* Local.  Numbers per line. */
 int32_t apply_width(const struct apply_setup *setup);
 
 /* Collective.  Errors: DATA, IO, NOMEM, and those of consume. */

@@ -51,6 +51,7 @@ mt_status arguments_parse(const struct command *command, const struct argument *
 /* Local.  The help page of a command to standard output. */
 void arguments_print_help(const struct command *command, const struct argument *table);
 
+/* Local.  Frees the array; the strings belong to argv. */
 void text_list_release(struct text_list *list);
 
 #endif

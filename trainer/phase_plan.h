@@ -34,7 +34,7 @@ mt_status phase_plan_make(struct phase_plan *plan, const struct job *job, int32_
                           const struct model *model, const struct corpora *corpora) MT_CHECKED;
 void phase_plan_release(struct phase_plan *plan);
 
-/* The sampler's view of a plan; borrows its arrays. */
+/* Local.  The sampler's view of a plan; borrows its arrays. */
 struct sampler_spec phase_plan_sampler(const struct phase_plan *plan, const struct job *job);
 
 #endif

@@ -20,7 +20,7 @@ struct row_block {
  * = only count.  Answers how many. */
 int64_t row_blocks_cut(const struct dataset *d, int32_t set, struct row_block *block);
 
-/* Tokens that one block can have, at most. */
+/* Local.  Tokens that one block can have, at most. */
 int32_t row_blocks_max_tokens(const struct dataset *d);
 
 /* Local.  Reads a block into an emptied batch (labels -1).  Errors: those of dataset_append. */
