@@ -18,6 +18,7 @@
 struct part_ids {
     int32_t *ids; /* [capacity] */
     int64_t capacity, count;
+    int64_t stop, stopped; /* count at the end of the word that first reached stop; 0 = not yet */
     bool grows;
 };
 
@@ -149,8 +150,11 @@ static mt_status add_words(struct tokenizer *t, struct part_ids *part, const cha
                            int64_t n_bytes, int64_t *replaced)
 {
     word_split_begin(&t->words, &t->flags, text, n_bytes);
-    while (word_split_next(&t->words))
+    while (word_split_next(&t->words)) {
         MT_TRY(add_word(t, part));
+        if (part->stopped == 0 && part->stop > 0 && part->count >= part->stop)
+            part->stopped = part->count;
+    }
     *replaced += t->words.replaced;
     return MT_OK;
 }
@@ -200,7 +204,7 @@ static mt_status add_text(struct tokenizer *t, struct part_ids *part, const char
 }
 
 /* How much of each part stays where both together may have `limit` ids: the shorter one keeps all
- * it can, and if both are too long they share, the second one taking an odd one. */
+ * it can, and if both are too long they share, the longer one taking an odd one. */
 static void truncate_pair(int64_t *n1, int64_t *n2, int64_t limit)
 {
     int64_t shorter = *n1, longer = *n2;
@@ -218,6 +222,13 @@ static void truncate_pair(int64_t *n1, int64_t *n2, int64_t limit)
     }
     *n1 = swapped ? longer : shorter;
     *n2 = swapped ? shorter : longer;
+}
+
+/* The length that decides which part is the longer one: the reference stops after the word with
+ * which a part alone reaches the whole limit, specials not deducted (since its version 0.23). */
+static int64_t counted_length(const struct part_ids *part)
+{
+    return part->stopped > 0 ? part->stopped : part->count;
 }
 
 static mt_status reserve_out(struct tokenizer *t, int64_t capacity)
@@ -256,13 +267,15 @@ mt_status tokenizer_encode(struct tokenizer *t, const char *text, int64_t text_b
     int64_t bytes[2] = {text_bytes, pair_bytes};
     for (int32_t i = 0; i < specials - 1; i++) {
         t->part[i].count = 0;
+        t->part[i].stop = max_tokens;
+        t->part[i].stopped = 0;
         t->part[i].grows = max_tokens == 0;
         if (max_tokens > 0)
             MT_TRY(reserve_ids(&t->part[i], max_tokens));
         MT_TRY(add_text(t, &t->part[i], texts[i], bytes[i], &e.replaced));
     }
-    int64_t n1 = t->part[0].count, n2 = pair != NULL ? t->part[1].count : 0;
-    e.full_count = n1 + n2 + specials;
+    int64_t n1 = counted_length(&t->part[0]), n2 = pair != NULL ? counted_length(&t->part[1]) : 0;
+    e.full_count = t->part[0].count + (pair != NULL ? t->part[1].count : 0) + specials;
     if (max_tokens > 0 && pair != NULL)
         truncate_pair(&n1, &n2, max_tokens - specials);
     else if (max_tokens > 0 && n1 > max_tokens - specials)

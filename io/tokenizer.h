@@ -54,7 +54,7 @@ uint64_t tokenizer_hash(const struct tokenizer *t);
 
 /* Local.  Encodes text[0..text_bytes-1] and, unless pair is NULL, pair[0..pair_bytes-1].
  * max_tokens: all of [CLS], [SEP] and words, at least 3; 0 = no limit.  A pair too long is cut
- * "longest first" (tokenizers, src/utils/truncation.rs).
+ * "longest first" (tokenizers 0.23, src/utils/truncation.rs).
  * Errors: ARG for another limit; DATA for more than INT32_MAX ids; NOMEM. */
 mt_status tokenizer_encode(struct tokenizer *t, const char *text, int64_t text_bytes,
                            const char *pair, int64_t pair_bytes, int32_t max_tokens,

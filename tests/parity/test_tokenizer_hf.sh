@@ -39,7 +39,7 @@ reference() {
 
 failed=0
 for seed in ${MT_HF_SEEDS:-1}; do
-    for form in uncased:lower: cased:cased: uncased:lower:16 cased:cased:9; do
+    for form in uncased:lower: cased:cased: uncased:lower:16 cased:cased:10 uncased:lower:5; do
         IFS=: read -r model mode max <<<"$form"
         count=${MT_HF_LINES:-100000}
         [ -z "$max" ] || count=$((count / 5))

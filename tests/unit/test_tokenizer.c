@@ -220,8 +220,8 @@ static void a_pair_is_cut_longest_first(void **state)
         {0, 0, 7, 0, 0}, {0, 2, 7, 0, 2},   {0, 4, 7, 0, 4},   {0, 8, 7, 0, 7}, {2, 0, 7, 2, 0},
         {2, 2, 7, 2, 2}, {2, 4, 7, 2, 4},   {2, 8, 7, 2, 5},   {4, 0, 7, 4, 0}, {4, 2, 7, 4, 2},
         {4, 4, 7, 3, 4}, {4, 8, 7, 3, 4},   {8, 0, 7, 7, 0},   {8, 2, 7, 5, 2}, {8, 4, 7, 4, 3},
-        {8, 8, 7, 3, 4}, {8, 9, 0, 0, 0},   {0, 9, 0, 0, 0},   {9, 9, 1, 0, 1}, {9, 8, 1, 1, 0},
-        {5, 2, 4, 2, 2}, {90, 60, 7, 4, 3}, {60, 90, 7, 3, 4}, {3, 3, 6, 3, 3},
+        {8, 8, 7, 3, 4}, {8, 9, 0, 0, 0},   {0, 9, 0, 0, 0},   {9, 9, 1, 0, 1}, {9, 8, 1, 0, 1},
+        {5, 2, 4, 2, 2}, {90, 60, 7, 3, 4}, {60, 90, 7, 3, 4}, {3, 3, 6, 3, 3},
     };
     char text[256], pair[256];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -244,6 +244,22 @@ static void a_pair_is_cut_longest_first(void **state)
         assert_int_equal(e.full_count, cases[i].n1 + cases[i].n2 + 3);
         assert_int_equal(e.truncated, e.count < e.full_count);
     }
+}
+
+/* Both parts are too long and the odd id goes to the longer; how long a part is shows at the end of
+ * the word with which it reaches the limit of the whole. */
+static void which_part_is_longer_is_seen_where_the_reference_stops(void **state)
+{
+    (void)state;
+    char text[64] = "";
+    for (int i = 0; i < 9; i++)
+        strcat(text, "a ");
+    const char *odd = "[CLS] a a a [SEP] b b b b [SEP]", *even = "[CLS] a a a a [SEP] b b b [SEP]";
+    expect(1, "a a a a a a a a a a a a", "b b b b b b b b b b b", 10, odd);
+    strcat(text, "unable");
+    expect(1, text, "b b b b b b b b b b b b b", 10, even);
+    expect(1, "a a a a a a a a a a [MASK][MASK][MASK]", "b b b b b b b b b b", 10, odd);
+    expect(1, "a a a a a a a a a [MASK][MASK][MASK]", "b b b b b b b b b b", 10, even);
 }
 
 static void a_single_text_is_cut_at_its_end(void **state)
@@ -318,6 +334,7 @@ int main(void)
         cmocka_unit_test(special_tokens_in_the_text_are_themselves),
         cmocka_unit_test(a_pair_has_types_0_and_1),
         cmocka_unit_test(a_pair_is_cut_longest_first),
+        cmocka_unit_test(which_part_is_longer_is_seen_where_the_reference_stops),
         cmocka_unit_test(a_single_text_is_cut_at_its_end),
         cmocka_unit_test(nothing_is_allocated_after_the_first_encode),
         cmocka_unit_test(random_bytes_never_harm),
