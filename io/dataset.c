@@ -349,9 +349,8 @@ mt_status dataset_read_rows(const struct dataset *d, int64_t first, int64_t coun
                             int32_t *types)
 {
     if (first < 0 || count < 0 || first > dataset_rows(d) - count)
-        return MT_FAIL(MT_ARG, "data set \"%s\": rows %lld to %lld of %lld were asked for", d->name,
-                       (long long)first, (long long)(first + count - 1),
-                       (long long)dataset_rows(d));
+        return MT_FAIL(MT_ARG, "data set \"%s\": %lld rows from %lld of %lld were asked for",
+                       d->name, (long long)count, (long long)first, (long long)dataset_rows(d));
     while (count > 0) {
         int64_t at;
         const struct shard *s = d->shards[find_row(d, first, &at)];

@@ -178,11 +178,17 @@ static mt_status learn_row(struct packer *p, const struct text_table *t, const s
     return MT_OK;
 }
 
+static mt_status fail_no_rows(const char *path)
+{
+    return MT_FAIL(MT_DATA, "%s: has a header and no rows; give a file with rows", path);
+}
+
 static mt_status learn_file(struct packer *p, const char *path)
 {
     struct text_table *t;
     struct columns c;
     const struct text_row *row;
+    int64_t rows = 0;
     MT_TRY(text_table_open(&t, path, &p->options.format));
     mt_status st;
     MT_TRY_GOTO(st, find_columns(p, t, &c), done);
@@ -191,7 +197,10 @@ static mt_status learn_file(struct packer *p, const char *path)
         if (row == NULL)
             break;
         MT_TRY_GOTO(st, learn_row(p, t, row, &c), done);
+        rows++;
     }
+    if (rows == 0)
+        st = fail_no_rows(path);
 done:
     text_table_close(&t);
     return st;
@@ -346,7 +355,7 @@ static mt_status pack_file(struct packer *p, const char *path, int64_t *rows)
             report(p, t, *rows);
     }
     if (*rows == before)
-        st = MT_FAIL(MT_DATA, "%s: has a header and no rows; give a file with rows", path);
+        st = fail_no_rows(path);
 done:
     text_table_close(&t);
     return st;

@@ -194,8 +194,8 @@ mt_status shard_read_rows(const struct shard *s, int64_t first, int64_t count, i
                           int32_t *types)
 {
     if (first < 0 || count < 0 || first > s->info.rows - count)
-        return MT_FAIL(MT_ARG, "%s: rows %lld to %lld of %lld were asked for", s->path,
-                       (long long)first, (long long)(first + count - 1), (long long)s->info.rows);
+        return MT_FAIL(MT_ARG, "%s: %lld rows from %lld of %lld were asked for", s->path,
+                       (long long)count, (long long)first, (long long)s->info.rows);
     if (count == 0)
         return MT_OK;
     int64_t begin = s->offsets[first];

@@ -462,7 +462,7 @@ static void flipped_bytes_never_harm_and_never_pass_as_sound(void **state)
         int64_t count;
         assert_int_equal(write_shard(test_path("g.h5"), 60, VOCAB, true, gzip), MT_OK);
         assert_int_equal(file_read(&bytes, &count, test_path("g.h5"), 1 << 20), MT_OK);
-        for (uint32_t i = 0; i < 1200; i++) {
+        for (uint32_t i = 0; i < 500; i++) {
             struct rng_block r = rng_philox(5, i, (uint32_t)gzip, 0, 0);
             int64_t at = r.v[0] % (uint32_t)count;
             char old = bytes[at];
@@ -480,7 +480,7 @@ static void flipped_bytes_of_another_program_s_file_never_harm(void **state)
     char *bytes;
     int64_t count;
     assert_int_equal(file_read(&bytes, &count, write_foreign(&sound), 1 << 20), MT_OK);
-    for (uint32_t i = 0; i < 1500; i++) {
+    for (uint32_t i = 0; i < 700; i++) {
         struct rng_block r = rng_philox(6, i, 0, 0, 0);
         int64_t at = r.v[0] % (uint32_t)count;
         char old = bytes[at];
