@@ -172,6 +172,23 @@ static bool spans_decades(const struct curve *c)
     return high > 30 * low;
 }
 
+/* Whether the highest rates of the phases differ by more than a factor of thirty. */
+static bool rates_span_decades(const struct run_history *h)
+{
+    double low = INFINITY, high = 0;
+    for (int32_t p = 0; p < h->phase_count; p++) {
+        double peak = 0, end = p + 1 < h->phase_count ? h->phase[p + 1].begin_step : INFINITY;
+        for (int32_t i = 0; i < h->rate.count; i++) {
+            const struct curve_bucket *b = &h->rate.bucket[i];
+            if (b->finite > 0 && b->first > h->phase[p].begin_step && b->last <= end)
+                peak = fmax(peak, b->high);
+        }
+        low = peak > 0 ? fmin(low, peak) : low;
+        high = fmax(high, peak);
+    }
+    return high > 30 * low;
+}
+
 static void add_losses(struct report *r)
 {
     const struct run_history *h = r->history;
@@ -205,7 +222,10 @@ static void add_waits(struct report *r)
     const struct run_history *h = r->history;
     int32_t n = add_series(r, 0, &h->wait_data, "for data", 0, true);
     n = add_series(r, n, &h->wait_reduce, "for the reduction", 1, true);
-    add_chart(r, n, (struct chart_spec){.title = "Waiting, seconds a step", .y_from_zero = true});
+    add_chart(r, n,
+              (struct chart_spec){.title = "Waiting, share of the time",
+                                  .y_from_zero = true,
+                                  .y_unit_interval = true});
 }
 
 static void add_charts(struct report *r)
@@ -215,7 +235,7 @@ static void add_charts(struct report *r)
     add_losses(r);
     add_qualities(r);
     add_single(r, "Learning rate", &h->rate, false,
-               (struct chart_spec){.log_y = spans_decades(&h->rate) && h->phase_count > 1});
+               (struct chart_spec){.log_y = rates_span_decades(h)});
     add_single(r, "Gradient norm", &h->gradient_norm, true,
                (struct chart_spec){.log_y = spans_decades(&h->gradient_norm)});
     add_single(r, "Tokens per second", &h->speed, true, (struct chart_spec){.y_from_zero = true});

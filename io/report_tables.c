@@ -169,13 +169,20 @@ static void add_checkpoints(struct markup *m, const struct run_history *h)
     if (h->checkpoints_before > 0)
         markup_addf(m, "<p>The last %d; %lld came before.</p>\n", h->checkpoint_count,
                     (long long)h->checkpoints_before);
-    markup_add(m, "<div class=\"t\"><table><tr><th class=\"n\">step</th><th>path</th><th "
-                  "class=\"n\">bytes</th><th class=\"n\">time</th></tr>\n");
+    bool paths = false;
+    for (int32_t i = 0; i < h->checkpoint_count; i++)
+        paths |= h->checkpoint[i].path[0] != '\0';
+    markup_addf(m,
+                "<div class=\"t\"><table><tr><th class=\"n\">step</th>%s<th></th><th "
+                "class=\"n\">bytes</th><th class=\"n\">time</th></tr>\n",
+                paths ? "<th>path</th>" : "");
     for (int32_t i = 0; i < h->checkpoint_count; i++) {
         const struct history_checkpoint *c = &h->checkpoint[i];
         markup_add(m, "<tr>");
         add_count(m, c->step);
-        add_cell(m, NULL, c->path);
+        if (paths)
+            add_cell(m, NULL, c->path);
+        add_cell(m, NULL, c->best ? "best" : "");
         add_count(m, c->bytes);
         add_duration(m, c->seconds);
         markup_add(m, "</tr>\n");

@@ -84,6 +84,7 @@ static mt_status on_start(struct run_history *h, const struct json_node *event)
     h->starts++;
     h->is_done = h->is_stopped = false;
     read_facts(&h->start, event);
+    h->parameters = number_at(event, "parameters");
     (void)text_of(h->name, sizeof h->name, json_node_get(event, "name"));
     return MT_OK;
 }
@@ -145,6 +146,15 @@ static double largest_of(const struct json_node *node)
     return most;
 }
 
+/* Seconds of waiting, in wait_s or by themselves, over the seconds that the tokens took. */
+static double wait_share(const struct json_node *event, const char *part, const char *key)
+{
+    double seconds = number_at(json_node_get(event, "wait_s"), part);
+    if (isnan(seconds))
+        seconds = number_at(event, key);
+    return seconds * number_at(event, "tokens_per_s") / number_at(event, "tokens");
+}
+
 static mt_status on_step(struct run_history *h, const struct json_node *event)
 {
     double step = number_at(event, "step");
@@ -161,8 +171,8 @@ static mt_status on_step(struct run_history *h, const struct json_node *event)
     MT_TRY(curve_add(&h->rate, step, largest_of(json_node_get(event, "lr"))));
     MT_TRY(curve_add(&h->gradient_norm, step, number_at(event, "grad_norm")));
     MT_TRY(curve_add(&h->speed, step, number_at(event, "tokens_per_s")));
-    MT_TRY(curve_add(&h->wait_data, step, number_at(event, "wait_data_s")));
-    MT_TRY(curve_add(&h->wait_reduce, step, number_at(event, "wait_reduce_s")));
+    MT_TRY(curve_add(&h->wait_data, step, wait_share(event, "data", "wait_data_s")));
+    MT_TRY(curve_add(&h->wait_reduce, step, wait_share(event, "reduction", "wait_reduce_s")));
     return MT_OK;
 }
 
@@ -242,6 +252,7 @@ static mt_status on_eval(struct run_history *h, const struct json_node *event)
 static mt_status begin_phase(struct run_history *h, const struct json_node *event, const char *name,
                              double step)
 {
+    char planned[MARKUP_NUMBER_BYTES];
     while (h->phase_count > 0 && h->phase[h->phase_count - 1].begin_step > step)
         h->phase_count--;
     struct history_phase *last = h->phase_count > 0 ? &h->phase[h->phase_count - 1] : NULL;
@@ -264,7 +275,11 @@ static mt_status begin_phase(struct run_history *h, const struct json_node *even
     last->end_step = last->end_s = last->seconds = NAN;
     last->trainable = number_at(event, "trainable_parameters");
     last->total = number_at(event, "total_parameters");
-    (void)text_of(last->until, sizeof last->until, json_node_get(event, "until"));
+    if (isnan(last->total))
+        last->total = h->parameters;
+    if (!text_of(last->until, sizeof last->until, json_node_get(event, "until")) &&
+        text_of(planned, sizeof planned, json_node_get(event, "planned_end")))
+        (void)snprintf(last->until, sizeof last->until, "step %s", planned);
     return MT_OK;
 }
 
@@ -299,6 +314,7 @@ static mt_status on_checkpoint(struct run_history *h, const struct json_node *ev
                                    .seconds = number_at(event, "seconds"),
                                    .bytes = number_at(event, "bytes")};
     (void)text_of(c.path, sizeof c.path, json_node_get(event, "path"));
+    (void)json_node_bool(json_node_get(event, "best"), &c.best);
     while (h->checkpoint_count > 0 && h->checkpoint[h->checkpoint_count - 1].step >= c.step)
         h->checkpoint_count--;
     if (h->checkpoint_count == HISTORY_CHECKPOINTS_MAX) {
@@ -427,7 +443,7 @@ mt_status run_history_read(struct run_history *h, const char *path)
     int64_t size, got = 0;
     struct line_buffer b = {0};
     memset(h, 0, sizeof *h);
-    h->first_s = h->last_s = h->last_step = NAN;
+    h->first_s = h->last_s = h->last_step = h->parameters = NAN;
     MT_TRY(file_fd_open(&fd, &size, path));
     do {
         if (b.capacity - b.used < READ_BYTES) {

@@ -57,6 +57,7 @@ struct history_phase {
 struct history_checkpoint {
     char path[HISTORY_TEXT_BYTES];
     double step, seconds, bytes;
+    bool best;
 };
 
 struct history_warning {
@@ -69,12 +70,14 @@ struct run_history {
     struct history_facts start, done;
     char name[HISTORY_TEXT_BYTES];
     double first_s, last_s, last_step; /* NAN = unknown */
+    double parameters;                 /* of the model */
     int64_t starts, stops, lines, bad_lines;
     bool is_done;    /* the last session came to its end */
     bool is_stopped; /* or was stopped, for this reason: */
     char stop_reason[HISTORY_TEXT_BYTES];
 
-    struct curve loss, rate, gradient_norm, speed, wait_data, wait_reduce;
+    struct curve loss, rate, gradient_norm, speed;
+    struct curve wait_data, wait_reduce; /* shares of the time between two events */
     struct history_task *task;
     int32_t task_count;
     struct history_eval *eval;

@@ -38,11 +38,12 @@ static const char START[] =
 
 static void put_step(int step, double loss)
 {
-    fprintf(sink,
-            "{\"event\":\"step\",\"time\":%d,\"step\":%d,\"phase\":\"heads\",\"loss\":%g,"
-            "\"losses\":{\"category\":%g,\"sentiment\":%g},\"lr\":0.001,\"grad_norm\":1.5,"
-            "\"tokens_per_s\":5000,\"wait_data_s\":0.001,\"wait_reduce_s\":0.002}\n",
-            1700000000 + step, step, loss, loss / 2, loss / 2);
+    fprintf(
+        sink,
+        "{\"event\":\"step\",\"time\":%d,\"step\":%d,\"phase\":\"heads\",\"loss\":%g,"
+        "\"losses\":{\"category\":%g,\"sentiment\":%g},\"lr\":0.001,\"grad_norm\":1.5,"
+        "\"tokens\":1000,\"tokens_per_s\":5000,\"wait_data_s\":0.001,\"wait_reduce_s\":0.002}\n",
+        1700000000 + step, step, loss, loss / 2, loss / 2);
 }
 
 static void put_eval(int step, const char *task, double accuracy)
@@ -244,6 +245,27 @@ static void other_shapes_of_the_same_facts_are_understood(void **state)
     mt_free(&page);
 }
 
+static void waits_are_shares_of_the_time_of_the_tokens(void **state)
+{
+    (void)state;
+    begin_events();
+    fputs("{\"event\":\"start\",\"parameters\":2000}\n"
+          "{\"event\":\"phase\",\"step\":0,\"phase\":\"p\",\"action\":\"begin\",\"planned_end\":90,"
+          "\"trainable_parameters\":500}\n"
+          "{\"event\":\"step\",\"step\":10,\"tokens\":4000,\"tokens_per_s\":2000,"
+          "\"wait_s\":{\"data\":0.5,\"reduction\":1}}\n"
+          "{\"event\":\"step\",\"step\":20,\"tokens\":1000,\"tokens_per_s\":1000,"
+          "\"wait_data_s\":0.125}\n",
+          sink);
+    struct run_history h;
+    assert_int_equal(run_history_read(&h, end_events()), MT_OK);
+    assert_true(h.wait_data.bucket[0].sum == 0.25 && h.wait_reduce.bucket[0].sum == 0.5);
+    assert_true(h.wait_data.bucket[1].sum == 0.125 && h.wait_reduce.bucket[1].finite == 0);
+    assert_true(h.phase[0].total == 2000);
+    assert_string_equal(h.phase[0].until, "step 90");
+    run_history_release(&h);
+}
+
 static void a_phase_said_again_after_a_resume_goes_on(void **state)
 {
     (void)state;
@@ -354,6 +376,7 @@ int main(void)
         cmocka_unit_test_teardown(lines_that_are_no_events_are_counted, leaves_nothing),
         cmocka_unit_test_teardown(a_step_that_comes_again_replaces_what_followed, leaves_nothing),
         cmocka_unit_test_teardown(other_shapes_of_the_same_facts_are_understood, leaves_nothing),
+        cmocka_unit_test_teardown(waits_are_shares_of_the_time_of_the_tokens, leaves_nothing),
         cmocka_unit_test_teardown(a_phase_said_again_after_a_resume_goes_on, leaves_nothing),
         cmocka_unit_test_teardown(long_curves_are_thinned_and_keep_their_spikes, leaves_nothing),
         cmocka_unit_test_teardown(tables_are_bounded_and_say_what_is_left_out, leaves_nothing),
