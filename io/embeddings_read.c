@@ -19,7 +19,12 @@
 #include "io/h5_lock.h"
 #include "io/json.h"
 
-enum { NPY_PREFIX_BYTES = 10, NPY_HEADER_MAX_BYTES = 65535, TASK_NAME_BYTES = 64 };
+enum {
+    NPY_PREFIX_BYTES = 10,
+    TASK_NAME_BYTES = 64,
+    CHUNK_BYTES_MAX = 64 << 20,
+    DEFLATE_RATIO_MAX = 1032 /* what deflate can do at best: zlib's technical notes */
+};
 
 struct embeddings {
     enum embeddings_format format;
@@ -103,30 +108,79 @@ static mt_status open_npy(struct embeddings *e)
     return st;
 }
 
-/* Shape of a dataset of numbers; ndim as wanted. */
-static mt_status dataset_shape(struct embeddings *e, const char *name, int ndim, H5T_class_t kind,
-                               hsize_t shape[2])
+/* What is wrong with the way a dataset is stored, or NULL: data in other files are not followed,
+ * and a size without bytes behind it must not make the caller take memory for it. */
+static const char *storage_fault(hid_t set, hid_t list, hsize_t numbers, size_t number_bytes)
 {
-    hid_t set = H5Dopen2(e->file, name, H5P_DEFAULT), space = -1, type = -1;
-    mt_status st = MT_OK;
-    if (set >= 0)
-        space = H5Dget_space(set);
-    if (space >= 0)
-        type = H5Dget_type(set);
-    if (set < 0 || space < 0 || type < 0)
-        st = h5_fail(MT_DATA, e->path, name);
-    else if (H5Sget_simple_extent_ndims(space) != ndim || H5Tget_class(type) != kind)
-        st = MT_FAIL(MT_DATA, "%s: %s is not an array of %d dimension%s of %s", e->path, name, ndim,
-                     ndim == 1 ? "" : "s", kind == H5T_FLOAT ? "reals" : "whole numbers");
-    else if (H5Sget_simple_extent_dims(space, shape, NULL) != ndim)
-        st = h5_fail(MT_DATA, e->path, name);
+    H5D_layout_t layout = H5Pget_layout(list);
+    int filters = H5Pget_nfilters(list);
+    if (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED && layout != H5D_COMPACT)
+        return "is stored elsewhere (virtual)";
+    if (layout == H5D_CONTIGUOUS && H5Pget_external_count(list) != 0)
+        return "is stored in other files";
+    hsize_t chunk[2] = {1, 1};
+    if (layout == H5D_CHUNKED &&
+        (H5Pget_chunk(list, 2, chunk) < 1 || chunk[0] > CHUNK_BYTES_MAX ||
+         chunk[1] > CHUNK_BYTES_MAX || chunk[0] * chunk[1] > CHUNK_BYTES_MAX / number_bytes))
+        return "has chunks of more than 64 MiB";
+    for (int i = 0; i < filters; i++) {
+        unsigned flags, config;
+        size_t values = 0;
+        H5Z_filter_t filter =
+            H5Pget_filter2(list, (unsigned)i, &flags, &values, NULL, 0, NULL, &config);
+        if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE &&
+            filter != H5Z_FILTER_FLETCHER32)
+            return "has a filter other than deflate, shuffle and fletcher32";
+    }
+    if (numbers > 0 && numbers * number_bytes / DEFLATE_RATIO_MAX > H5Dget_storage_size(set))
+        return "has a size, but nothing is stored for it";
+    return NULL;
+}
+
+/* What is wrong with a dataset, or NULL; answers its shape. */
+static const char *dataset_fault(hid_t set, int ndim, H5T_class_t kind, hsize_t shape[2])
+{
+    hid_t space = H5Dget_space(set), type = H5Dget_type(set), list = H5Dget_create_plist(set);
+    const char *fault = NULL;
+    if (space < 0 || type < 0 || list < 0)
+        fault = "cannot be examined";
+    else if (H5Tget_class(type) != kind || H5Tget_size(type) < 1 || H5Tget_size(type) > 8)
+        fault = kind == H5T_FLOAT ? "does not hold reals" : "does not hold whole numbers";
+    else if (H5Sget_simple_extent_ndims(space) != ndim ||
+             H5Sget_simple_extent_dims(space, shape, NULL) != ndim)
+        fault = ndim == 1 ? "does not have one dimension" : "does not have two dimensions";
+    else if (shape[0] > (hsize_t)EMBEDDINGS_VALUES_MAX || shape[1] > INT32_MAX ||
+             (shape[1] > 0 && shape[0] > (hsize_t)EMBEDDINGS_VALUES_MAX / shape[1]))
+        fault = "has a shape that makes no sense";
+    else
+        fault = storage_fault(set, list, shape[0] * shape[1], H5Tget_size(type));
+    if (list >= 0)
+        (void)H5Pclose(list);
     if (type >= 0)
         (void)H5Tclose(type);
     if (space >= 0)
         (void)H5Sclose(space);
+    return fault;
+}
+
+/* Shape of a dataset, [n, 1] where it has one dimension. */
+static mt_status dataset_shape(struct embeddings *e, const char *name, int ndim, H5T_class_t kind,
+                               hsize_t shape[2])
+{
+    H5L_info_t link;
+    const char *fault = NULL;
+    shape[0] = shape[1] = 1;
+    if (H5Lexists(e->file, name, H5P_DEFAULT) <= 0)
+        return MT_FAIL(MT_DATA, "%s: has no dataset \"%s\"", e->path, name);
+    if (H5Lget_info(e->file, name, &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
+        fault = "is a link to elsewhere, which is not followed";
+    hid_t set = fault == NULL ? H5Dopen2(e->file, name, H5P_DEFAULT) : -1;
+    if (fault == NULL)
+        fault = set < 0 ? "is not a dataset" : dataset_fault(set, ndim, kind, shape);
     if (set >= 0)
         (void)H5Dclose(set);
-    return st;
+    (void)H5Eclear2(H5E_DEFAULT);
+    return fault == NULL ? MT_OK : MT_FAIL(MT_DATA, "%s: \"%s\" %s", e->path, name, fault);
 }
 
 /* One link below /labels: a task.  Names of other lengths and links past the cap are left out. */
@@ -143,14 +197,18 @@ static herr_t add_task(hid_t group, const char *name, const H5L_info_t *info, vo
 
 static mt_status read_tasks(struct embeddings *e)
 {
+    H5L_info_t link;
     if (H5Lexists(e->file, "labels", H5P_DEFAULT) <= 0)
         return MT_OK;
+    if (H5Lget_info(e->file, "labels", &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
+        return MT_FAIL(MT_DATA, "%s: labels is a link to elsewhere, which is not followed",
+                       e->path);
     if (H5Literate_by_name(e->file, "labels", H5_INDEX_NAME, H5_ITER_INC, NULL, add_task, e,
                            H5P_DEFAULT) < 0)
         return h5_fail(MT_DATA, e->path, "list labels");
     for (int32_t t = 0; t < e->task_count; t++) {
         char name[TASK_NAME_BYTES + 16];
-        hsize_t shape[2] = {0, 0};
+        hsize_t shape[2];
         (void)snprintf(name, sizeof name, "labels/%s", e->task_name[t]);
         MT_TRY(dataset_shape(e, name, 1, H5T_INTEGER, shape));
         if ((int64_t)shape[0] != e->rows)
@@ -192,13 +250,12 @@ done:
 
 static mt_status open_h5(struct embeddings *e)
 {
-    hsize_t shape[2] = {0, 0};
+    hsize_t shape[2];
+    MT_TRY(h5_check_file(e->path));
     e->file = file_fault_now() ? -1 : H5Fopen(e->path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (e->file < 0)
-        return h5_fail(file_exists(e->path) ? MT_DATA : MT_IO, e->path, "open");
+        return h5_fail(MT_DATA, e->path, "open");
     MT_TRY(dataset_shape(e, "embeddings", 2, H5T_FLOAT, shape));
-    if (shape[0] > INT64_MAX || shape[1] > INT32_MAX)
-        return MT_FAIL(MT_DATA, "%s: embeddings of a shape that makes no sense", e->path);
     MT_TRY(set_shape(e, (int64_t)shape[0], (int64_t)shape[1]));
     MT_TRY(read_tasks(e));
     return read_classes(e);

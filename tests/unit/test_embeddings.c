@@ -186,6 +186,31 @@ static void damaged_files_are_refused(void **state)
     }
 }
 
+static void a_flipped_bit_of_an_h5_file_never_crashes(void **state)
+{
+    (void)state;
+    char *text;
+    int64_t bytes, refused = 0;
+    expect_ok(write_all(test_path("b.h5"), &LABELLED, true));
+    expect_ok(file_read(&text, &bytes, test_path("b.h5"), 1 << 20));
+    for (int64_t at = 0; at < bytes; at++) {
+        struct embeddings *e;
+        static float rows[ROWS * DIM];
+        text[at] = (char)(text[at] ^ (1 << at % 8));
+        mt_status st = embeddings_open(&e, test_write_file("flip.h5", text, bytes));
+        text[at] = (char)(text[at] ^ (1 << at % 8));
+        if (st == MT_OK) {
+            if (embeddings_rows(e) == ROWS && embeddings_dim(e) == DIM)
+                st = embeddings_read_rows(e, 0, ROWS, rows);
+            embeddings_close(&e);
+        }
+        assert_true(st == MT_OK || st == MT_DATA || st == MT_IO);
+        refused += st != MT_OK;
+    }
+    assert_true(refused > 0);
+    mt_free(&text);
+}
+
 static void headers_that_lie_are_refused(void **state)
 {
     (void)state;
@@ -275,6 +300,7 @@ int main(void)
         cmocka_unit_test(nothing_is_visible_before_the_commit),
         cmocka_unit_test(empty_and_impossible_sizes),
         cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(a_flipped_bit_of_an_h5_file_never_crashes),
         cmocka_unit_test(headers_that_lie_are_refused),
         cmocka_unit_test(every_fault_leaves_no_file_or_all_of_it),
         cmocka_unit_test(numpy_reads_the_file),
