@@ -63,8 +63,8 @@ enum { JSON_TEXT_MAX_BYTES = 256 << 20 };
 
 /* Local.  Parses one JSON value.  where: begins messages ("x/state.json").  In a text with a whole
  * number past int64 (tokenizer_config.json has 10^30 for "no limit") all numbers are reals.  Owns:
- * the caller, until json_doc_destroy.  Errors: DATA for what is not JSON, a key that stands twice, or
- * more than JSON_TEXT_MAX_BYTES. */
+ * the caller, until json_doc_destroy.  Errors: DATA for what is not JSON, a key that stands twice,
+ * or more than JSON_TEXT_MAX_BYTES. */
 mt_status json_doc_parse(struct json_doc **out, const char *text, int64_t bytes,
                          const char *where) MT_CHECKED;
 
