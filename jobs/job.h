@@ -62,7 +62,6 @@ struct job_task {
     double weight;
     struct real_list class_weights; /* empty = all 1 */
     double label_smoothing;
-    double dropout; /* NaN = model.head_dropout */
 };
 
 struct job_batch {

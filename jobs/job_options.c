@@ -215,13 +215,6 @@ static const struct option task_rows[] = {
      .min = 0,
      .max = 0.99,
      .help = "share of the target spread over all classes"},
-    {.key = "dropout",
-     .type = OPTION_REAL,
-     .change = TRAJ,
-     .offset = FIELD(job_task, dropout),
-     .min = 0,
-     .max = 0.99,
-     .help = "before this head; unset = `model.head_dropout`"},
 };
 static const struct option_table task_table = {ROWS(task_rows), sizeof(struct job_task), NULL};
 

@@ -21,8 +21,6 @@
 #include "trainer/run.h"
 #include "trainer/source.h"
 
-enum { MICRO_TOKENS = 4096 };
-
 struct eval {
     const struct comm *world;
     const char *model_path, *split_text, *text_column, *pair_column, *delimiter;
@@ -83,15 +81,10 @@ static mt_status evaluate(const struct eval *e, const struct corpora *corpora, c
     mt_status st;
     for (int32_t t = 0; t < e->model.task_count; t++)
         loss[t] = (struct task_loss){.active = true, .weight = (real)1};
-    struct evaluator_setup setup = {.world = e->world,
-                                    .model = &e->model,
-                                    .corpora = corpora,
-                                    .pool = e->pool,
-                                    .max_tokens = e->model.config.max_position_embeddings,
-                                    .micro_tokens = MICRO_TOKENS,
-                                    .loss = loss};
+    struct evaluator_setup setup = {
+        .world = e->world, .model = &e->model, .corpora = corpora, .pool = e->pool, .loss = loss};
     MT_ALL(e->world, evaluator_create(&evaluator, &setup));
-    MT_TRY_GOTO(st, evaluator_run(evaluator, e->split, e->params, &results, &count), done);
+    MT_TRY_GOTO(st, evaluator_run(evaluator, e->split, e->params, NULL, &results, &count), done);
     if (count == 0) {
         st = MT_FAIL(MT_DATA, "%s (%s) has no labelled sentence for any task of the model", name,
                      split_name(e->split));

@@ -258,17 +258,29 @@ void corpora_close(struct corpora *c)
     c->set_count = c->task_count = 0;
 }
 
+mt_status corpora_set_hash(const struct dataset *d, uint64_t *hash)
+{
+    struct hash64 h;
+    hash64_init(&h, 0);
+    for (int32_t i = 0; i < dataset_shard_count(d); i++) {
+        uint64_t one = shard_info_of(dataset_shard(d, i))->content_hash;
+        if (one == 0)
+            MT_TRY(shard_content_hash(dataset_shard(d, i), &one));
+        hash64_add_int(&h, (int64_t)one);
+    }
+    *hash = hash64_value(&h);
+    return MT_OK;
+}
+
 mt_status corpora_hash(const struct corpora *c, uint64_t *hash)
 {
     struct hash64 h;
     hash64_init(&h, 0);
-    for (int32_t s = 0; s < SPLIT_COUNT; s++) {
-        for (int32_t set = 0; set < c->set_count; set++) {
-            uint64_t one = 0;
-            if (c->set[s][set] != NULL)
-                MT_TRY(dataset_content_hash(c->set[s][set], &one));
-            hash64_add_int(&h, (int64_t)one);
-        }
+    for (int32_t set = 0; set < c->set_count; set++) {
+        uint64_t one = 0;
+        if (c->set[SPLIT_TRAIN][set] != NULL)
+            MT_TRY(corpora_set_hash(c->set[SPLIT_TRAIN][set], &one));
+        hash64_add_int(&h, (int64_t)one);
     }
     *hash = hash64_value(&h);
     return MT_OK;

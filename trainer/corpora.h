@@ -15,7 +15,7 @@
 
 enum split { SPLIT_TRAIN, SPLIT_DEV, SPLIT_TEST, SPLIT_COUNT };
 
-const char *split_name(enum split s); /* "train", "dev", "test" */
+const char *split_name(enum split s); /* Local.  "train", "dev", "test" */
 bool split_parse(enum split *out, const char *name);
 
 struct corpora {
@@ -34,7 +34,12 @@ mt_status corpora_open(struct corpora *c, const struct comm *world, const struct
                        const struct vocab *vocab, const char *shards_dir) MT_CHECKED;
 void corpora_close(struct corpora *c);
 
-/* Local.  One hash of all data sets' contents, for resume and caches.  Reads them once. */
+/* Local.  A hash of one data set's content: of its shards' own content hashes, or of all they hold
+ * where they carry none.  Errors: IO, DATA. */
+mt_status corpora_set_hash(const struct dataset *d, uint64_t *hash) MT_CHECKED;
+
+/* Local.  The same over all training sets of the job, in order: a run goes on with equal data only.
+ */
 mt_status corpora_hash(const struct corpora *c, uint64_t *hash) MT_CHECKED;
 
 #endif

@@ -10,17 +10,14 @@
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
+#include "trainer/row_blocks.h"
 
-enum { BLOCK_SENTENCES = 64, ROUND_BLOCKS = 8 }; /* a round: so many blocks a thread */
-
-struct block {
-    int32_t set, rows;
-    int64_t first_row;
-};
+enum { ROUND_BLOCKS = 8 }; /* a round: so many blocks a thread */
 
 struct worker {
     struct pass *pass;
     struct batch batch;
+    real *boundary;  /* what a prefix cache gives for a block */
     int64_t *counts; /* counts and confusion tables of all tasks, see task_space */
 };
 
@@ -36,7 +33,7 @@ struct evaluator {
     struct task_space space[MODEL_TASKS_MAX];
     int64_t space_elements;
     int64_t *total; /* [space_elements] */
-    struct block *block[SPLIT_COUNT];
+    struct row_block *block[SPLIT_COUNT];
     int64_t block_count[SPLIT_COUNT];
     int64_t *sums; /* [blocks of the largest split][tasks][2] bits of loss, weight */
     struct eval_result result[MODEL_TASKS_MAX];
@@ -45,6 +42,7 @@ struct evaluator {
 struct eval_round {
     struct evaluator *e;
     const float *params;
+    const struct prefix_cache *cache;
     enum split split;
     int64_t first; /* index among this rank's blocks */
 };
@@ -57,45 +55,41 @@ static bool set_has_labels(const struct corpora *c, enum split split, int32_t se
     return false;
 }
 
-/* Cuts the rows of a split into blocks; with block == NULL only counts them. */
-static int64_t cut_blocks(const struct evaluator *e, enum split split, struct block *block)
+/* The blocks of all sets of a split that have labels; block NULL = only count. */
+static int64_t cut_blocks(const struct evaluator *e, enum split split, struct row_block *block)
 {
     const struct corpora *c = e->setup.corpora;
     int64_t count = 0;
-    for (int32_t set = 0; set < c->set_count; set++) {
-        const struct dataset *d = c->set[split][set];
-        if (d == NULL || !set_has_labels(c, split, set))
-            continue;
-        int64_t rows = dataset_rows(d), first = 0;
-        while (first < rows) {
-            int64_t end = first, tokens = 0;
-            while (end < rows && end - first < BLOCK_SENTENCES) {
-                tokens += dataset_length(d, end);
-                if (end > first && tokens > e->setup.micro_tokens)
-                    break;
-                end++;
-            }
-            if (block != NULL)
-                block[count] = (struct block){set, (int32_t)(end - first), first};
-            count++;
-            first = end;
-        }
-    }
+    for (int32_t set = 0; set < c->set_count; set++)
+        if (c->set[split][set] != NULL && set_has_labels(c, split, set))
+            count += row_blocks_cut(c->set[split][set], set, block != NULL ? block + count : NULL);
     return count;
+}
+
+static int32_t most_tokens(const struct corpora *c)
+{
+    int32_t most = ROW_BLOCK_TOKENS;
+    for (int32_t split = 0; split < SPLIT_COUNT; split++)
+        for (int32_t set = 0; set < c->set_count; set++)
+            if (c->set[split][set] != NULL && row_blocks_max_tokens(c->set[split][set]) > most)
+                most = row_blocks_max_tokens(c->set[split][set]);
+    return most;
 }
 
 static mt_status create_worker(struct evaluator *e, struct worker *w, int32_t tokens)
 {
     const struct model *m = e->setup.model;
-    MT_TRY(pass_create(&w->pass, m, tokens, BLOCK_SENTENCES, m->config.num_hidden_layers + 2));
-    MT_TRY(batch_create(&w->batch, BLOCK_SENTENCES, tokens, e->tasks));
+    MT_TRY(pass_create(&w->pass, m, tokens, ROW_BLOCK_SENTENCES, m->config.num_hidden_layers + 2));
+    MT_TRY(batch_create(&w->batch, ROW_BLOCK_SENTENCES, tokens, e->tasks));
+    MT_TRY(mt_alloc(&w->boundary, (int64_t)tokens * m->config.hidden_size, sizeof(real),
+                    "a block's boundary"));
     return mt_alloc(&w->counts, e->space_elements, sizeof *w->counts, "class counts");
 }
 
 static mt_status create_parts(struct evaluator *e)
 {
     const struct evaluator_setup *s = &e->setup;
-    int32_t tokens = s->micro_tokens > s->max_tokens ? s->micro_tokens : s->max_tokens;
+    int32_t tokens = most_tokens(s->corpora);
     int64_t most_blocks = 0;
     for (int32_t t = 0; t < e->tasks; t++) {
         int64_t k = s->model->task[t].classes;
@@ -111,7 +105,7 @@ static mt_status create_parts(struct evaluator *e)
         MT_TRY(create_worker(e, &e->worker[i], tokens));
     for (int32_t split = 0; split < SPLIT_COUNT; split++) {
         int64_t n = cut_blocks(e, (enum split)split, NULL);
-        MT_TRY(mt_alloc(&e->block[split], n, sizeof(struct block), "evaluation blocks"));
+        MT_TRY(mt_alloc(&e->block[split], n, sizeof(struct row_block), "evaluation blocks"));
         e->block_count[split] = cut_blocks(e, (enum split)split, e->block[split]);
         most_blocks = n > most_blocks ? n : most_blocks;
     }
@@ -141,6 +135,7 @@ void evaluator_destroy(struct evaluator **evaluator)
     for (int32_t i = 0; e->worker != NULL && i < e->threads; i++) {
         pass_destroy(&e->worker[i].pass);
         batch_destroy(&e->worker[i].batch);
+        mt_free(&e->worker[i].boundary);
         mt_free(&e->worker[i].counts);
     }
     for (int32_t split = 0; split < SPLIT_COUNT; split++)
@@ -151,20 +146,16 @@ void evaluator_destroy(struct evaluator **evaluator)
     mt_free(evaluator);
 }
 
-static mt_status read_block(const struct evaluator *e, enum split split, const struct block *block,
-                            struct batch *batch)
+static mt_status read_block(const struct evaluator *e, enum split split,
+                            const struct row_block *block, struct batch *batch)
 {
     const struct corpora *c = e->setup.corpora;
     const struct dataset *d = c->set[split][block->set];
-    batch->B = batch->N = 0;
-    for (int32_t i = 0; i < block->rows; i++) {
-        int64_t row = block->first_row + i;
-        MT_TRY(dataset_append(d, batch, block->set, row));
-        for (int32_t t = 0; t < e->tasks; t++) {
-            int32_t column = c->column[split][block->set][t];
-            if (column >= 0)
-                batch_labels(batch, t)[i] = dataset_label(d, column, row);
-        }
+    MT_TRY(row_blocks_read(d, block, batch));
+    for (int32_t t = 0; t < e->tasks; t++) {
+        int32_t column = c->column[split][block->set][t];
+        for (int32_t i = 0; column >= 0 && i < block->rows; i++)
+            batch_labels(batch, t)[i] = dataset_label(d, column, block->first_row + i);
     }
     return MT_OK;
 }
@@ -206,7 +197,13 @@ static mt_status eval_block(void *context, int32_t index, int32_t worker)
     struct pass_plan plan = {.train_from = e->setup.model->config.num_hidden_layers + 2,
                              .loss = e->setup.loss};
     MT_TRY(read_block(e, round->split, &e->block[round->split][number], &w->batch));
-    pass_forward(w->pass, round->params, &w->batch, &plan, NULL);
+    const real *boundary = NULL;
+    if (prefix_cache_has(round->cache, round->split, e->block[round->split][number].set)) {
+        plan.start = prefix_cache_depth(round->cache);
+        prefix_cache_read(round->cache, round->split, &w->batch, w->boundary);
+        boundary = w->boundary;
+    }
+    pass_forward(w->pass, round->params, &w->batch, &plan, boundary);
     pass_sums(w->pass, sums);
     for (int32_t t = 0; t < e->tasks; t++) {
         double pair[2] = {sums[t].loss, sums[t].weight};
@@ -217,13 +214,14 @@ static mt_status eval_block(void *context, int32_t index, int32_t worker)
 }
 
 /* All of this rank's blocks, in rounds. */
-static mt_status run_blocks(struct evaluator *e, enum split split, const float *params)
+static mt_status run_blocks(struct evaluator *e, enum split split, const float *params,
+                            const struct prefix_cache *cache)
 {
     const struct comm *world = e->setup.world;
     int64_t all = e->block_count[split], most = (all + world->size - 1) / world->size;
     int64_t mine = (all - world->rank + world->size - 1) / world->size;
     int64_t round_blocks = (int64_t)ROUND_BLOCKS * e->threads;
-    struct eval_round round = {e, params, split, 0};
+    struct eval_round round = {e, params, cache, split, 0};
     struct log_progress progress;
     progress_begin(&progress, "evaluating", "blocks", 0);
     for (round.first = 0; round.first < most; round.first += round_blocks) {
@@ -260,7 +258,8 @@ static void fill_result(struct evaluator *e, enum split split, int32_t t, struct
 }
 
 mt_status evaluator_run(struct evaluator *e, enum split split, const float *params,
-                        const struct eval_result **results, int32_t *count)
+                        const struct prefix_cache *cache, const struct eval_result **results,
+                        int32_t *count)
 {
     const struct comm *world = e->setup.world;
     int64_t sum_count = e->block_count[split] * e->tasks * 2;
@@ -268,7 +267,7 @@ mt_status evaluator_run(struct evaluator *e, enum split split, const float *para
         memset(e->worker[i].counts, 0, (size_t)e->space_elements * sizeof(int64_t));
     memset(e->total, 0, (size_t)e->space_elements * sizeof(int64_t));
     memset(e->sums, 0, (size_t)sum_count * sizeof(double));
-    MT_TRY(run_blocks(e, split, params));
+    MT_TRY(run_blocks(e, split, params, cache));
     for (int32_t i = 0; i < e->threads; i++)
         for (int64_t k = 0; k < e->space_elements; k++)
             e->total[k] += e->worker[i].counts[k];

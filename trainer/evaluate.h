@@ -1,8 +1,8 @@
 /*
  * evaluate: exact metrics of a split, the same numbers at any rank count.
  *
- * The rows of each data set are cut into fixed blocks of consecutive sentences; block b belongs to
- * rank b mod R, so every sentence is seen exactly once and no block's shape depends on R.  Counts
+ * The rows of each data set are cut into canonical blocks (trainer/row_blocks.h); block b belongs
+ * to rank b mod R, so every sentence is seen exactly once and no block's shape depends on R. Counts
  * are integers; loss sums are kept per block and added in block order.
  */
 #ifndef MT_TRAINER_EVALUATE_H
@@ -12,7 +12,7 @@
 #include "comm/stop.h"
 #include "trainer/corpora.h"
 #include "trainer/metrics.h"
-#include "trainer/model/model.h"
+#include "trainer/prefix_cache.h"
 
 struct evaluator;
 
@@ -21,8 +21,6 @@ struct evaluator_setup {
     const struct model *model;
     const struct corpora *corpora;
     struct pool *pool;
-    int32_t max_tokens;           /* longest row that may be met */
-    int32_t micro_tokens;         /* most tokens of a block */
     const struct task_loss *loss; /* [task_count] class weights and smoothing, as in training */
 };
 
@@ -40,10 +38,12 @@ enum { EVAL_CONFUSION_MAX = 64 };
 mt_status evaluator_create(struct evaluator **out, const struct evaluator_setup *setup) MT_CHECKED;
 void evaluator_destroy(struct evaluator **e);
 
-/* Collective.  Evaluates all tasks that have labels in the split; *count results, valid until the
+/* Collective.  Evaluates all tasks that have labels in the split, from the prefix cache where it
+ * holds the rows (NULL = none; the same bits); *count results, valid until the
  * next run, in task order.  Errors: STOPPED where a stop was asked for meanwhile (on all ranks);
  * DATA, IO. */
 mt_status evaluator_run(struct evaluator *e, enum split split, const float *params,
-                        const struct eval_result **results, int32_t *count) MT_CHECKED;
+                        const struct prefix_cache *cache, const struct eval_result **results,
+                        int32_t *count) MT_CHECKED;
 
 #endif

@@ -179,6 +179,51 @@ void event_checkpoint(struct run *run, int64_t step, double seconds, int64_t byt
     end_event(run);
 }
 
+void event_cache(struct run *run, int64_t bytes)
+{
+    double fill_s = prefix_cache_fill_s(run->cache);
+    int64_t sentences = prefix_cache_sentences(run->cache);
+    if (fill_s > 0.0)
+        log_info("prefix cache filled: %lld sentences, %.1f MB in %.2f s (%.1f sentences/s)",
+                 (long long)sentences, 1e-6 * (double)bytes, fill_s, (double)sentences / fill_s);
+    else
+        log_info("prefix cache found: %lld sentences, %.1f MB", (long long)sentences,
+                 1e-6 * (double)bytes);
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "cache");
+    json_write_int(w, "step", run->machine.step);
+    json_write_int(w, "phase", run->machine.phase);
+    json_write_int(w, "depth", prefix_cache_depth(run->cache));
+    json_write_int(w, "sentences", sentences);
+    json_write_int(w, "bytes", bytes);
+    json_write_real(w, "fill_s", fill_s);
+    end_event(run);
+}
+
+void event_probe(struct run *run, int32_t task, const struct probe_result *r)
+{
+    log_info("task %s: classifier on frozen embeddings, L2 %g, %d iterations, gradient %.1e (%s); "
+             "accuracy train %.4f dev %.4f",
+             run->model.task[task].name, r->l2, r->fit.iterations,
+             r->fit.gradient_max / (double)r->train_rows, lbfgs_reason_text(r->fit.reason),
+             r->train.accuracy, r->dev.accuracy);
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "probe");
+    json_write_int(w, "step", run->machine.step);
+    json_write_string(w, "task", run->model.task[task].name);
+    json_write_real(w, "l2", r->l2);
+    json_write_bool(w, "l2_by_folds", r->by_folds);
+    json_write_int(w, "iterations", r->fit.iterations);
+    json_write_real(w, "gradient_max", r->fit.gradient_max / (double)r->train_rows);
+    json_write_string(w, "reason", lbfgs_reason_text(r->fit.reason));
+    json_write_int(w, "rows", r->train_rows);
+    json_write_real(w, "train_accuracy", r->train.accuracy);
+    json_write_real(w, "dev_accuracy", r->dev.accuracy);
+    end_event(run);
+}
+
 void event_warning(struct run *run, const char *format, ...)
 {
     char text[1024];

@@ -1,12 +1,13 @@
 /*
  * events: what a run leaves in metrics.jsonl and says on its way.
  *
- * Local functions that do something on rank 0 only, where the file is open.  A file that cannot be
- * written costs the events, not the run: one warning.
+ * Functions here are Local and do something on rank 0 only, where the file is open.  A file that
+ * cannot be written costs the events, not the run: one warning.
  */
 #ifndef MT_TRAINER_EVENTS_H
 #define MT_TRAINER_EVENTS_H
 
+#include "trainer/probe.h"
 #include "trainer/step.h"
 
 /* Sums over the steps since the last step event. */
@@ -23,6 +24,8 @@ void event_step(struct run *run, const struct step_report *last, struct step_win
 void event_eval(struct run *run, enum split split, const struct eval_result *results,
                 int32_t count);
 void event_checkpoint(struct run *run, int64_t step, double seconds, int64_t bytes, bool best);
+void event_cache(struct run *run, int64_t bytes);
+void event_probe(struct run *run, int32_t task, const struct probe_result *r);
 void event_warning(struct run *run, const char *format, ...) MT_PRINTF(2, 3);
 void event_stop(struct run *run, const char *reason);
 void event_done(struct run *run);

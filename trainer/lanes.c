@@ -71,8 +71,10 @@ static mt_status create_parts(struct lanes *l)
     for (int32_t i = 0; i < l->threads; i++) {
         MT_TRY(
             pass_create(&l->pass[i], s->model, s->micro_tokens, s->max_sentences, s->train_from));
-        MT_TRY(mt_alloc(&l->boundary[i], (int64_t)s->micro_tokens * s->model->config.hidden_size,
-                        sizeof(real), "a slice's boundary"));
+        if (s->start > 0)
+            MT_TRY(mt_alloc(&l->boundary[i],
+                            (int64_t)s->micro_tokens * s->model->config.hidden_size, sizeof(real),
+                            "a slice's boundary"));
     }
     for (int32_t i = 0; i < l->block_count; i++)
         MT_TRY(mt_alloc(&l->block[i], s->model->table.total, sizeof(float), "a gradient block"));

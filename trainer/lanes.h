@@ -27,6 +27,7 @@ struct lanes_setup {
     int32_t first, count;  /* the lanes of this rank */
     int32_t micro_tokens;  /* a slice holds at most so many tokens, but at least one sentence */
     int32_t max_sentences; /* of one lane */
+    int32_t start;         /* depth of the first thing computed: 0, or a cached boundary's */
     int32_t train_from;    /* lowest depth with a trainable tensor */
     const struct range_list *ranges; /* trainable ranges of a flat block; borrowed */
 };
@@ -45,21 +46,22 @@ mt_status lanes_run(struct lanes *l, const float *params, const struct batch *ba
                     const struct pass_plan *plan, lanes_boundary boundary, void *boundary_context,
                     pass_depth_done done, void *done_context) MT_CHECKED;
 
-/* Results of the last run.  Roots: gradient blocks in lane order, scratch for the reducer. */
+/* Local.  Results of the last run.  Roots: gradient blocks in lane order, scratch for the reducer.
+ */
 float *const *lanes_roots(const struct lanes *l, int32_t *count);
 
-/* The one root of the next run where it is known beforehand (a rank with a single lane), so that
- * the reducer can begin while backward goes on; otherwise NULL. */
+/* Local.  The one root of the next run where it is known beforehand (a rank with a single lane), so
+ * that the reducer can begin while backward goes on; otherwise NULL. */
 float *const *lanes_known_root(const struct lanes *l);
 
 /* Local.  Forward of one sentence alone, for finding out what went wrong.  sums[task_count]. */
 void lanes_forward_one(struct lanes *l, const float *params, const struct batch *one,
                        const struct pass_plan *plan, struct task_sums *sums);
 
-/* Sums of one of this rank's lanes, [task_count]. */
+/* Local.  Sums of one of this rank's lanes, [task_count]. */
 const struct task_sums *lanes_sums(const struct lanes *l, int32_t lane_of_rank);
 
-/* Bytes of activations of all threads, and of gradient blocks (touched ranges). */
+/* Local.  Bytes of activations of all threads, and of gradient blocks (touched ranges). */
 int64_t lanes_activation_bytes(const struct lanes *l);
 int64_t lanes_gradient_bytes(const struct lanes *l);
 

@@ -8,6 +8,8 @@
 #include "comm/base/clock.h"
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
+#include "trainer/events.h"
+#include "trainer/phase_cache.h"
 #include "trainer/save.h"
 #include "trainer/update.h"
 
@@ -77,6 +79,7 @@ static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
                                 .count = own.end - own.begin,
                                 .micro_tokens = (int32_t)(micro < most ? micro : most),
                                 .max_sentences = (int32_t)plan->phase->sentences,
+                                .start = run->cache != NULL ? plan->train_from : 0,
                                 .train_from = plan->train_from,
                                 .ranges = &run->phase.ranges};
     return lanes_create(&run->phase.lanes, &setup);
@@ -103,7 +106,6 @@ static int32_t cut_pieces(const struct tensor_table *table, const uint8_t *mask,
 static mt_status enter_local(struct run *run, const struct phase_plan *plan)
 {
     MT_TRY(range_list_of(&run->phase.ranges, &run->model.table, plan->trainable));
-    MT_TRY(hash_frozen(run, plan));
     int32_t pieces = cut_pieces(&run->model.table, plan->trainable, NULL);
     MT_TRY(mt_alloc(&run->phase.piece, pieces, sizeof *run->phase.piece, "update pieces"));
     run->phase.piece_count = cut_pieces(&run->model.table, plan->trainable, run->phase.piece);
@@ -138,6 +140,11 @@ mt_status phase_run_enter(struct run *run)
     }
     choose_losses(run, plan);
     measure_phase(run, plan);
+    event_phase_begin(run);
+    MT_ALL(run->world, hash_frozen(run, plan));
+    MT_TRY(phase_cache_open(run));
+    if (plan->probe)
+        return MT_OK;
     MT_ALL(run->world, enter_local(run, plan));
     MT_TRY(reducer_create(&run->phase.reducer, run->world, (int32_t)run->job.batch.lanes, mode,
                           &run->phase.ranges, NULL));

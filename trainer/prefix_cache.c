@@ -148,7 +148,7 @@ static mt_status make_key(struct prefix_cache *c)
         for (int32_t set = 0; set < s->corpora->set_count; set++) {
             uint64_t content = 0;
             if (set_of(s, split, set) != NULL)
-                MT_TRY(dataset_content_hash(set_of(s, split, set), &content));
+                MT_TRY(corpora_set_hash(set_of(s, split, set), &content));
             hash64_add_int(&h, (int64_t)content);
         }
     }
@@ -336,6 +336,19 @@ void prefix_cache_close(struct prefix_cache **cache)
     mt_free(&c->block_split);
     mt_free(&c->block_first);
     mt_free(cache);
+}
+
+bool prefix_cache_covers(const struct prefix_cache *c, const struct prefix_setup *setup)
+{
+    for (int32_t set = 0; set < setup->corpora->set_count; set++)
+        if (setup->used[set] && !c->setup.used[set])
+            return false;
+    return true;
+}
+
+bool prefix_cache_has(const struct prefix_cache *c, enum split split, int32_t set)
+{
+    return c != NULL && (int32_t)split < CACHED_SPLITS && c->row_first[split][set] != NULL;
 }
 
 int32_t prefix_cache_depth(const struct prefix_cache *c)

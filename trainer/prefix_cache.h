@@ -44,6 +44,13 @@ int64_t prefix_cache_bytes(const struct prefix_setup *setup);
 mt_status prefix_cache_open(struct prefix_cache **out, const struct prefix_setup *setup) MT_CHECKED;
 void prefix_cache_close(struct prefix_cache **cache);
 
+/* Local.  Whether it holds all rows that another setup wants. */
+bool prefix_cache_covers(const struct prefix_cache *c, const struct prefix_setup *setup);
+
+/* Local.  Whether it holds the rows of a set's split; false for NULL. */
+bool prefix_cache_has(const struct prefix_cache *c, enum split split, int32_t set);
+
+/* Local.  What it holds, and what filling took. */
 int32_t prefix_cache_depth(const struct prefix_cache *c);
 double prefix_cache_fill_s(const struct prefix_cache *c); /* 0 = it was there already */
 int64_t prefix_cache_sentences(const struct prefix_cache *c);
@@ -52,7 +59,7 @@ int64_t prefix_cache_sentences(const struct prefix_cache *c);
 void prefix_cache_read(const struct prefix_cache *c, enum split split, const struct batch *batch,
                        real *out);
 
-/* The same as a lanes_boundary (trainer/lanes.h) for training rows; context = the cache. */
+/* Local.  The same as a lanes_boundary (trainer/lanes.h) for training rows; context = the cache. */
 void prefix_cache_read_train(void *cache, const struct batch *slice, real *out);
 
 #endif

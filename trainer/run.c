@@ -155,9 +155,7 @@ static mt_status describe_export(struct run *run)
         const struct string_list *labels = &run->corpora.labels[t];
         (void)snprintf(task->name, sizeof task->name, "%s", run->job.tasks[t].name);
         (void)snprintf(task->kind, sizeof task->kind, "%s", run->job.tasks[t].kind);
-        task->dropout = run->job.tasks[t].dropout;
-        if (isnan(task->dropout))
-            task->dropout = -1.0;
+        task->dropout = -1.0;
         MT_TRY(mt_alloc(&task->labels, labels->count, sizeof(char *), "exported labels"));
         for (int32_t k = 0; k < labels->count; k++) {
             MT_TRY(mt_strdup(&task->labels[k], labels->item[k]));
@@ -323,8 +321,6 @@ static mt_status create_workers(struct run *run)
     struct evaluator_setup evaluator = {.world = run->world,
                                         .model = &run->model,
                                         .corpora = &run->corpora,
-                                        .max_tokens = longest,
-                                        .micro_tokens = (int32_t)job->batch.micro_tokens,
                                         .loss = run->eval_loss};
     int64_t width = 4 * (int64_t)job->task_count;
     MT_TRY(mt_alloc(&run->lane_rows, own_lanes * width, sizeof(double), "sums of lanes"));
@@ -369,6 +365,13 @@ mt_status run_open(struct run *run, const struct comm *world, const char *job_pa
     MT_TRY(topology_inspect(&run->topology, world));
     MT_TRY_GOTO(st, file_path_join(&shards, run->job.run_dir, "shards"), done);
     MT_TRY_GOTO(st, open_description(run, &source, shards), done);
+    MT_TRY_GOTO(st, file_path_join(&run->cache_dir, run->job.run_dir, "cache"), done);
+    if (run->job.cache.dir != NULL) {
+        mt_free(&run->cache_dir);
+        MT_TRY_GOTO(st, mt_strdup(&run->cache_dir, run->job.cache.dir), done);
+    }
+    st = corpora_hash(&run->corpora, &run->data_hash);
+    MT_TRY_GOTO(st, comm_agree(world, st), done);
     st = world->rank == 0 ? make_run_dir(run) : MT_OK;
     MT_TRY_GOTO(st, comm_agree(world, st), done);
     log_set_dir(run->job.run_dir);
@@ -388,6 +391,8 @@ done:
 void run_close(struct run *run)
 {
     phase_run_leave(run);
+    prefix_cache_close(&run->cache);
+    mt_free(&run->cache_dir);
     prefetch_destroy(&run->prefetch);
     evaluator_destroy(&run->evaluator);
     pool_destroy(&run->pool);

@@ -33,6 +33,8 @@ struct run_options {
     bool accept_changes;
 };
 
+enum cache_use { CACHE_UNDECIDED, CACHE_UNUSED, CACHE_USED };
+
 /* The phase that is under way; see trainer/phase_run.h. */
 struct update_piece {
     int32_t tensor;
@@ -83,6 +85,10 @@ struct run {
     struct pool *pool;
     struct evaluator *evaluator;
     struct prefetch *prefetch;
+    struct prefix_cache *cache; /* of the phase's frozen prefix; NULL = none is used */
+    char *cache_dir;
+    int32_t cache_use[SCHEDULE_PHASES]; /* enum cache_use: decided once, at a phase's first entry */
+    uint64_t data_hash;                 /* of the training data */
 
     struct phase_plan *plan; /* [schedule.count] */
     double *steps_per_epoch; /* [schedule.count] */
@@ -127,6 +133,7 @@ mt_status run_open_description(struct run *run, const struct comm *world, const 
 struct run_memory {
     int64_t parameter_bytes, moment_bytes, gradient_bytes, activation_bytes;
 };
+/* Local. */
 void run_memory(const struct run *run, struct run_memory *out);
 
 #endif

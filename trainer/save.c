@@ -14,6 +14,7 @@
 #include "comm/exchange.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
+#include "trainer/decisions.h"
 #include "trainer/events.h"
 #include "trainer/phase_run.h"
 #include "trainer/update.h"
@@ -104,9 +105,36 @@ static mt_status write_state(const struct run *run, struct json_writer *w, const
     json_write_int(w, "skipped_steps", run->skipped_steps);
     json_write_int(w, "skipped_in_row", run->skipped_in_row);
     json_write_int(w, "frozen_checks", run->frozen_checks);
+    json_write_hash(w, "data_hash", run->data_hash);
+    json_write_array(w, "cache_use");
+    for (int32_t p = 0; p < run->job.schedule.count; p++)
+        json_write_int(w, NULL, run->cache_use[p]);
+    json_write_end(w);
     write_evals(w, run);
     json_write_end(w);
     return json_writer_finish(w, text, bytes);
+}
+
+static mt_status read_cache_use(const struct json_node *root, struct run *run)
+{
+    int64_t use[SCHEDULE_PHASES];
+    MT_TRY(json_read_ints(root, "cache_use", use, run->job.schedule.count));
+    for (int32_t p = 0; p < run->job.schedule.count; p++)
+        run->cache_use[p] = use[p] == CACHE_USED     ? CACHE_USED
+                            : use[p] == CACHE_UNUSED ? CACHE_UNUSED
+                                                     : CACHE_UNDECIDED;
+    return MT_OK;
+}
+
+static mt_status check_data(const struct json_node *root, const struct run *run)
+{
+    uint64_t before;
+    MT_TRY(json_read_hash(root, "data_hash", &before));
+    if (before != run->data_hash)
+        return MT_FAIL(MT_CONFIG,
+                       "the training data are not those of the run that is resumed (another file "
+                       "content, order or label set); put them back, or take a fresh run_dir");
+    return MT_OK;
 }
 
 static mt_status read_state(struct run *run, const struct json_node *root)
@@ -127,6 +155,8 @@ static mt_status read_state(struct run *run, const struct json_node *root)
     MT_TRY(json_read_int(root, "skipped_in_row", 0, INT32_MAX, &in_row));
     run->skipped_in_row = (int32_t)in_row;
     MT_TRY(json_read_int(root, "frozen_checks", 0, INT64_MAX, &run->frozen_checks));
+    MT_TRY(read_cache_use(root, run));
+    MT_TRY(check_data(root, run));
     return read_evals(root, run);
 }
 
@@ -392,6 +422,9 @@ mt_status save_resume(struct run *run, const struct run_options *options)
         run->resumed_step = run->last_saved_step = run->machine.step;
         log_info("resumed from %s", path);
     }
+    if (strcmp(resume, "never") == 0)
+        MT_ALL(run->world, run->world->rank == 0 ? decisions_forget(run) : MT_OK);
+    MT_TRY(decisions_honour(run));
     MT_ALL(run->world, run->world->rank == 0 ? open_events(run) : MT_OK);
     return MT_OK;
 }

@@ -42,6 +42,7 @@ static void describe_pass(const struct run *run, double *factor, struct pass_pla
     int64_t step = run->machine.step, k = step - run->machine.phase_begin_step;
     *factor = phase_factor(declared, k, phase->steps, phase->warmup_steps, phase->decay_steps);
     memset(plan, 0, sizeof *plan);
+    plan->start = run->cache != NULL ? prefix_cache_depth(run->cache) : 0;
     plan->train_from = declared->frozen_dropout ? 0 : phase->plan->train_from;
     plan->trainable = phase->plan->trainable;
     plan->hidden_dropout =
@@ -103,7 +104,8 @@ mt_status train_step(struct run *run, struct step_report *out)
     float *const *block = lanes_known_root(run->phase.lanes);
     if (block != NULL)
         reducer_begin(run->phase.reducer, block, roots);
-    MT_TRY(lanes_run(run->phase.lanes, run->params, batch->lane, &plan, NULL, NULL,
+    MT_TRY(lanes_run(run->phase.lanes, run->params, batch->lane, &plan,
+                     run->cache != NULL ? prefix_cache_read_train : NULL, run->cache,
                      block != NULL ? announce_depth : NULL, run));
     if (block == NULL) {
         block = lanes_roots(run->phase.lanes, &roots);

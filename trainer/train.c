@@ -16,8 +16,10 @@
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
 #include "jobs/slurm.h"
+#include "trainer/decisions.h"
 #include "trainer/events.h"
 #include "trainer/phase_run.h"
+#include "trainer/probe_phase.h"
 #include "trainer/save.h"
 #include "trainer/update.h"
 
@@ -69,7 +71,7 @@ static mt_status evaluate_split(struct run *run, enum split split)
 {
     const struct eval_result *results;
     int32_t count;
-    MT_TRY(evaluator_run(run->evaluator, split, run->params, &results, &count));
+    MT_TRY(evaluator_run(run->evaluator, split, run->params, run->cache, &results, &count));
     for (int32_t i = 0; i < count; i++) {
         double *value = run->evals.value[split][results[i].task];
         run->evals.known[split][results[i].task] = true;
@@ -156,6 +158,15 @@ static void show_progress(struct run *run, const struct step_report *r)
                   run->run_steps < INT64_MAX ? run->run_steps : 0, note);
 }
 
+/* An end by time that cannot be recorded is only lost if the run is killed before its next save. */
+static void record(mt_status st)
+{
+    if (st == MT_OK)
+        return;
+    log_warning("%s", mt_error_peek()->message);
+    mt_error_clear();
+}
+
 /* One step, and what follows from it for evaluation, saving and stopping. */
 static mt_status advance(struct run *run, struct step_window *window, enum stop_reason *stop)
 {
@@ -176,8 +187,11 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
     *stop = (enum stop_reason)word[WORD_STOP];
 
     struct duration log_every = run->job.train.log_every;
+    int32_t phase = run->machine.phase;
     bool changed = phase_machine_after_step(&run->machine, &run->job.schedule, &run->length,
                                             report.tokens, word[WORD_SECONDS]);
+    if (changed && run->machine.ended_by[phase] == ENDED_TIME && root)
+        record(decisions_add_phase_end(run, phase, run->machine.step, ENDED_TIME));
     show_progress(run, &report);
     if (changed || due_by_step(run, log_every) || due_by_time(log_every, run->last_log_s)) {
         run->last_log_s = clock_now_s();
@@ -191,8 +205,11 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
 }
 
 /* Saves and leaves: the same command goes on from here. */
-static mt_status stop_here(struct run *run, enum stop_reason reason)
+static mt_status stop_here(struct run *run, enum stop_reason local)
 {
+    int64_t word = local; /* the wish may have come on another rank */
+    MT_TRY(comm_max_i64(run->world, &word, 1));
+    enum stop_reason reason = (enum stop_reason)word;
     progress_end(&run->progress);
     MT_TRY(save_checkpoint(run));
     event_stop(run, stop_reason_text(reason));
@@ -222,8 +239,7 @@ static mt_status loop(struct run *run)
         if (run->eval_pending) {
             mt_status st = evaluate(run);
             if (st == MT_STOPPED)
-                return stop_here(run, stop_reason_local() != STOP_NONE ? stop_reason_local()
-                                                                       : STOP_COMMAND);
+                return stop_here(run, stop_reason_local());
             MT_TRY(st);
         }
         if (phase_is_over(run))
@@ -231,9 +247,19 @@ static mt_status loop(struct run *run)
         if (run->machine.finished)
             return finish(run);
         if (run->phase.plan == NULL) {
-            MT_TRY(phase_run_enter(run));
-            event_phase_begin(run);
+            mt_status st = phase_run_enter(run);
+            if (st == MT_STOPPED) {
+                phase_run_leave(run);
+                return stop_here(run, stop_reason_local());
+            }
+            MT_TRY(st);
             memset(&window, 0, sizeof window);
+        }
+        if (run->phase.plan->probe) {
+            MT_TRY(probe_phase_run(run));
+            phase_machine_end_now(&run->machine, &run->job.schedule, &run->length, ENDED_FITTED);
+            run->eval_pending = run->save_due = true;
+            continue;
         }
         if (run->save_due || run->save_best)
             MT_TRY(save_checkpoint(run));
