@@ -1,58 +1,146 @@
 /*
- * Products by CBLAS: sgemm in the program, dgemm in the derivative tests.
+ * One function for all float products, with two libraries behind it: CBLAS (dgemm in the derivative
+ * tests) and oneDNN.
  *
  * Row-major operands are passed as they lie; transposition is a flag, so nothing is copied.
  * dW uses beta = 1 and lands in the flat gradient block directly.
  * Refused: threads inside a product (two single-threaded batches side by side are faster than one
- * product on two threads, and their bits do not depend on the thread count).
+ * product on two threads, and their bits do not depend on the thread count); choosing by a
+ * measurement at the start (a busy machine would choose other bits at a resume: the rule is
+ * oneDNN, whose kernels follow the processor and were the faster or equal ones wherever measured).
  */
 #include "trainer/model/gemm.h"
 
 #include <cblas.h>
 #include <stdio.h>
+#include <string.h>
 
-#if defined(MT_REAL_double)
-#define BLAS_GEMM cblas_dgemm
-#else
-#define BLAS_GEMM cblas_sgemm
-#endif
+#include "trainer/model/gemm_dnnl.h"
+
+static bool use_openblas; /* false: oneDNN where it is built in */
+
+static bool by_dnnl(void)
+{
+    return !use_openblas && gemm_dnnl_built();
+}
 
 void gemm_init(void)
 {
     openblas_set_num_threads(1);
 }
 
+mt_status gemm_choose(const char *name)
+{
+    bool dnnl = strcmp(name, "onednn") == 0, openblas = strcmp(name, "openblas") == 0;
+    if (!dnnl && !openblas && strcmp(name, "auto") != 0)
+        return MT_FAIL(MT_CONFIG, "products by \"%s\": choose auto, openblas or onednn", name);
+    if (dnnl && !gemm_dnnl_built())
+        return MT_FAIL(MT_CONFIG, "products by onednn: this mttrain was built without oneDNN; "
+                                  "install libdnnl-dev and build again, or choose openblas");
+    use_openblas = openblas;
+    return MT_OK;
+}
+
+const char *gemm_chosen(void)
+{
+    return by_dnnl() ? "onednn" : "openblas";
+}
+
 const char *gemm_description(void)
 {
     static _Thread_local char text[160];
+    if (by_dnnl())
+        return gemm_dnnl_description();
     snprintf(text, sizeof text, "%s (%s)", openblas_get_config(), openblas_get_corename());
     return text;
 }
 
+bool gemm_has_bf16(const char **why)
+{
+    *why = !gemm_dnnl_built()      ? "this mttrain was built without oneDNN (libdnnl-dev)"
+           : !gemm_dnnl_has_bf16() ? "the processor has neither avx512_bf16 nor AMX"
+                                   : "";
+    return **why == '\0';
+}
+
+/* c[m,n] = alpha op(a) op(b) + beta c */
+static void multiply(real *c, int64_t c_stride, real alpha, real beta, struct gemm_view a,
+                     struct gemm_view b, int64_t m, int64_t n, int64_t k)
+{
+#if defined(MT_REAL_double)
+    cblas_dgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
+                b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a.at,
+                (int)a.stride, b.at, (int)b.stride, beta, c, (int)c_stride);
+#else
+    if (by_dnnl())
+        gemm_dnnl_float(c, c_stride, alpha, beta,
+                        (struct gemm_dnnl_matrix){a.at, a.stride, a.transposed},
+                        (struct gemm_dnnl_matrix){b.at, b.stride, b.transposed}, m, n, k);
+    else
+        cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
+                    b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a.at,
+                    (int)a.stride, b.at, (int)b.stride, beta, c, (int)c_stride);
+#endif
+}
+
+static struct gemm_view whole(const real *at, int64_t columns, bool transposed)
+{
+    return (struct gemm_view){at, columns, transposed};
+}
+
 void gemm_forward(real *y, const real *x, const real *w, int64_t rows, int64_t in, int64_t out)
 {
-    BLAS_GEMM(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)out, (int)in, 1, x, (int)in,
-              w, (int)in, 0, y, (int)out);
+    multiply(y, out, 1, 0, whole(x, in, false), whole(w, in, true), rows, out, in);
 }
 
 void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int64_t rows,
                          int64_t in, int64_t out)
 {
-    BLAS_GEMM(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)in, (int)out, 1, dy,
-              (int)out, w, (int)in, add ? 1 : 0, dx, (int)in);
+    multiply(dx, in, 1, add ? 1 : 0, whole(dy, out, false), whole(w, in, false), rows, in, out);
 }
 
 void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows, int64_t in,
                           int64_t out)
 {
-    BLAS_GEMM(CblasRowMajor, CblasTrans, CblasNoTrans, (int)out, (int)in, (int)rows, 1, dy,
-              (int)out, x, (int)in, 1, dw, (int)in);
+    multiply(dw, in, 1, 1, whole(dy, out, true), whole(x, in, false), out, in, rows);
 }
 
 void gemm_small(real *c, int64_t c_stride, real alpha, struct gemm_view a, struct gemm_view b,
                 int64_t m, int64_t n, int64_t k)
 {
-    BLAS_GEMM(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
-              b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a.at,
-              (int)a.stride, b.at, (int)b.stride, 0, c, (int)c_stride);
+    multiply(c, c_stride, alpha, 0, a, b, m, n, k);
+}
+
+#if defined(MT_REAL_double)
+
+/* The derivative tests have no bf16: model_set_precision refuses it. */
+static void bf16_product(enum gemm_dnnl_product which, double *out, const uint16_t *a,
+                         const uint16_t *b, int64_t rows, int64_t in, int64_t outs)
+{
+    (void)which, (void)out, (void)a, (void)b, (void)rows, (void)in, (void)outs;
+    __builtin_trap();
+}
+
+#else
+
+#define bf16_product gemm_dnnl_bf16
+
+#endif
+
+void gemm_forward_bf16(real *y, const uint16_t *x, const uint16_t *w, int64_t rows, int64_t in,
+                       int64_t out)
+{
+    bf16_product(GEMM_DNNL_FORWARD, y, x, w, rows, in, out);
+}
+
+void gemm_backward_input_bf16(real *dx, const uint16_t *dy, const uint16_t *w, int64_t rows,
+                              int64_t in, int64_t out)
+{
+    bf16_product(GEMM_DNNL_INPUT, dx, w, dy, rows, in, out);
+}
+
+void gemm_backward_weight_bf16(real *dw, const uint16_t *dy, const uint16_t *x, int64_t rows,
+                               int64_t in, int64_t out)
+{
+    bf16_product(GEMM_DNNL_WEIGHT, dw, x, dy, rows, in, out);
 }

@@ -10,14 +10,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "comm/base/status.h"
 #include "trainer/model/real.h"
 
-/* Local.  Bounds the library to one thread a call: threads of the program own whole batches.
+/* Local.  Bounds the libraries to one thread a call: threads of the program own whole batches.
  * To be called before products run at the same time; model_init does. */
 void gemm_init(void);
 
-/* Local.  The library that multiplies, and its kernels ("OpenBLAS 0.3.21 Haswell"). */
+/* Local.  Which library multiplies, for the whole process and before products run: "openblas",
+ * "onednn", or "auto" = the first of onednn, openblas that was built in, a choice that is the same
+ * on every machine of one build.  The choice is part of the bits.  Without a call: auto.
+ * Errors: CONFIG for another name, or for onednn where it is not built in. */
+mt_status gemm_choose(const char *name) MT_CHECKED;
+
+/* Local.  "openblas" or "onednn"; static. */
+const char *gemm_chosen(void);
+
+/* Local.  The library that multiplies, and its kernels ("oneDNN 2.6.3 avx512_core_bf16"). */
 const char *gemm_description(void);
+
+/* Local.  Whether this machine multiplies bf16 in hardware and a library here can use it; where
+ * not, *why (static) says what is missing. */
+bool gemm_has_bf16(const char **why);
 
 /* The three products of a dense layer with weights w[out,in]; none allocates or fails. */
 
@@ -31,6 +45,15 @@ void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int6
 /* Local.  dw[out,in] += dy[rows,out]^T x[rows,in]. */
 void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows, int64_t in,
                           int64_t out);
+
+/* The same products of operands in bf16 (trainer/model/bf16.h), with float sums and result; only
+ * where gemm_has_bf16.  Results are set, never added to. */
+void gemm_forward_bf16(real *y, const uint16_t *x, const uint16_t *w, int64_t rows, int64_t in,
+                       int64_t out);
+void gemm_backward_input_bf16(real *dx, const uint16_t *dy, const uint16_t *w, int64_t rows,
+                              int64_t in, int64_t out);
+void gemm_backward_weight_bf16(real *dw, const uint16_t *dy, const uint16_t *x, int64_t rows,
+                               int64_t in, int64_t out);
 
 /* A matrix inside a larger one: `stride` elements from one row to the next. */
 struct gemm_view {

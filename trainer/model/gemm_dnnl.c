@@ -1,0 +1,229 @@
+/*
+ * Float products go through dnnl_sgemm, which needs no object and adds into its result.  bf16
+ * products are inner_product primitives with plain layouts: on the processors that have bf16 they
+ * are thin covers over the same packed kernels.
+ *
+ * A primitive belongs to one row count.  oneDNN keeps the last PRIMITIVES of the process in a table
+ * of its own, safe for threads: taking one from it costs 7-10 us, making one 65-100 us, against
+ * milliseconds for the product.  Refused: a second table here; rounding row counts up (wasted rows
+ * cost more than new primitives); packed weights (no faster, measured).
+ *
+ * Debian's oneDNN runs on OpenMP, whose thread count is a property of the calling thread.
+ */
+#include "trainer/model/gemm_dnnl.h"
+
+#if defined(MT_ONEDNN) && !defined(MT_REAL_double)
+
+#include <dnnl.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "comm/base/log.h"
+
+enum { PRIMITIVES = 512 };
+
+static dnnl_engine_t engine;
+static pthread_once_t engine_once = PTHREAD_ONCE_INIT;
+static _Thread_local bool single_threaded;
+
+/* Only memory can be lacking here, and a product has no way to fail. */
+static void check(dnnl_status_t st, const char *what)
+{
+    if (st == dnnl_success)
+        return;
+    log_error("oneDNN: %s failed with status %d (memory?); model.products = \"openblas\" and "
+              "model.precision = \"fp32\" do without it",
+              what, (int)st);
+    __builtin_trap();
+}
+
+static void create_engine(void)
+{
+    check(dnnl_engine_create(&engine, dnnl_cpu, 0), "dnnl_engine_create");
+    check(dnnl_set_primitive_cache_capacity(PRIMITIVES), "dnnl_set_primitive_cache_capacity");
+}
+
+static void enter(void)
+{
+    if (single_threaded)
+        return;
+    omp_set_num_threads(1);
+    (void)pthread_once(&engine_once, create_engine);
+    single_threaded = true;
+}
+
+bool gemm_dnnl_built(void)
+{
+    return true;
+}
+
+bool gemm_dnnl_has_bf16(void)
+{
+    unsigned have = (unsigned)dnnl_get_effective_cpu_isa(), want = dnnl_cpu_isa_avx512_core_bf16;
+    return (have & want) == want;
+}
+
+static const char *isa_name(void)
+{
+    static const struct {
+        unsigned isa;
+        const char *name;
+    } names[] = {{dnnl_cpu_isa_avx512_core_amx, "avx512_core_amx"},
+                 {dnnl_cpu_isa_avx512_core_bf16, "avx512_core_bf16"},
+                 {dnnl_cpu_isa_avx512_core, "avx512_core"},
+                 {dnnl_cpu_isa_avx2, "avx2"},
+                 {dnnl_cpu_isa_avx, "avx"},
+                 {dnnl_cpu_isa_sse41, "sse41"}};
+    unsigned have = (unsigned)dnnl_get_effective_cpu_isa();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if ((have & names[i].isa) == names[i].isa)
+            return names[i].name;
+    return "portable";
+}
+
+const char *gemm_dnnl_description(void)
+{
+    static _Thread_local char text[64];
+    const dnnl_version_t *v = dnnl_version();
+    (void)snprintf(text, sizeof text, "oneDNN %d.%d.%d %s", v->major, v->minor, v->patch,
+                   isa_name());
+    return text;
+}
+
+void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct gemm_dnnl_matrix a,
+                     struct gemm_dnnl_matrix b, int64_t m, int64_t n, int64_t k)
+{
+    enter();
+    check(dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, alpha, a.at,
+                     a.stride, b.at, b.stride, beta, c, c_stride),
+          "dnnl_sgemm");
+}
+
+/* The three matrices of a dense layer; the result is float, the operands bf16. */
+struct shapes {
+    dnnl_memory_desc_t x, w, y;
+};
+
+static dnnl_memory_desc_t describe(int64_t rows, int64_t columns, dnnl_data_type_t type)
+{
+    dnnl_memory_desc_t d;
+    dnnl_dims_t dims = {rows, columns};
+    check(dnnl_memory_desc_init_by_tag(&d, 2, dims, type, dnnl_ab), "dnnl_memory_desc_init");
+    return d;
+}
+
+static struct shapes describe_all(int result, int64_t rows, int64_t in, int64_t outs)
+{
+    return (struct shapes){describe(rows, in, result == 0 ? dnnl_f32 : dnnl_bf16),
+                           describe(outs, in, result == 1 ? dnnl_f32 : dnnl_bf16),
+                           describe(rows, outs, result == 2 ? dnnl_f32 : dnnl_bf16)};
+}
+
+static dnnl_primitive_desc_t describe_forward(const struct shapes *s)
+{
+    dnnl_inner_product_desc_t d;
+    dnnl_primitive_desc_t pd;
+    check(
+        dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &s->x, &s->w, NULL, &s->y),
+        "dnnl_inner_product_forward_desc_init");
+    check(dnnl_primitive_desc_create(&pd, &d, NULL, engine, NULL), "dnnl_primitive_desc_create");
+    return pd;
+}
+
+/* hint: the forward product that this one belongs to. */
+static dnnl_primitive_desc_t describe_backward(const struct shapes *s, bool weight,
+                                               const struct shapes *hint)
+{
+    dnnl_inner_product_desc_t d;
+    dnnl_primitive_desc_t pd, forward = describe_forward(hint);
+    check(weight ? dnnl_inner_product_backward_weights_desc_init(&d, &s->x, &s->w, NULL, &s->y)
+                 : dnnl_inner_product_backward_data_desc_init(&d, &s->x, &s->w, &s->y),
+          "dnnl_inner_product_backward_desc_init");
+    check(dnnl_primitive_desc_create(&pd, &d, NULL, engine, forward), "dnnl_primitive_desc_create");
+    (void)dnnl_primitive_desc_destroy(forward);
+    return pd;
+}
+
+static dnnl_memory_t memory_of(const dnnl_memory_desc_t *d, const void *at)
+{
+    dnnl_memory_t m;
+    void *handle;
+    memcpy(&handle, &at, sizeof handle); /* oneDNN has one type for what it reads and writes */
+    check(dnnl_memory_create(&m, d, engine, handle), "dnnl_memory_create");
+    return m;
+}
+
+static void execute(dnnl_primitive_desc_t pd, dnnl_exec_arg_t arg[3])
+{
+    dnnl_primitive_t p;
+    dnnl_stream_t stream;
+    check(dnnl_primitive_create(&p, pd), "dnnl_primitive_create");
+    check(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "dnnl_stream_create");
+    check(dnnl_primitive_execute(p, stream, 3, arg), "dnnl_primitive_execute");
+    check(dnnl_stream_wait(stream), "dnnl_stream_wait");
+    (void)dnnl_stream_destroy(stream);
+    for (int i = 0; i < 3; i++)
+        (void)dnnl_memory_destroy(arg[i].memory);
+    (void)dnnl_primitive_destroy(p);
+    (void)dnnl_primitive_desc_destroy(pd);
+}
+
+void gemm_dnnl_bf16(enum gemm_dnnl_product which, float *out, const uint16_t *a, const uint16_t *b,
+                    int64_t rows, int64_t in, int64_t outs)
+{
+    enter();
+    struct shapes forward = describe_all(2, rows, in, outs);
+    if (which == GEMM_DNNL_FORWARD) {
+        execute(describe_forward(&forward),
+                (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, memory_of(&forward.x, a)},
+                                    {DNNL_ARG_WEIGHTS, memory_of(&forward.w, b)},
+                                    {DNNL_ARG_DST, memory_of(&forward.y, out)}});
+    } else if (which == GEMM_DNNL_INPUT) {
+        struct shapes s = describe_all(0, rows, in, outs);
+        execute(describe_backward(&s, false, &forward),
+                (dnnl_exec_arg_t[]){{DNNL_ARG_WEIGHTS, memory_of(&s.w, a)},
+                                    {DNNL_ARG_DIFF_DST, memory_of(&s.y, b)},
+                                    {DNNL_ARG_DIFF_SRC, memory_of(&s.x, out)}});
+    } else {
+        struct shapes s = describe_all(1, rows, in, outs);
+        execute(describe_backward(&s, true, &forward),
+                (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, memory_of(&s.x, a)},
+                                    {DNNL_ARG_DIFF_DST, memory_of(&s.y, b)},
+                                    {DNNL_ARG_DIFF_WEIGHTS, memory_of(&s.w, out)}});
+    }
+}
+
+#else
+
+bool gemm_dnnl_built(void)
+{
+    return false;
+}
+
+bool gemm_dnnl_has_bf16(void)
+{
+    return false;
+}
+
+const char *gemm_dnnl_description(void)
+{
+    return "";
+}
+
+void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct gemm_dnnl_matrix a,
+                     struct gemm_dnnl_matrix b, int64_t m, int64_t n, int64_t k)
+{
+    (void)c, (void)c_stride, (void)alpha, (void)beta, (void)a, (void)b, (void)m, (void)n, (void)k;
+    __builtin_trap();
+}
+
+void gemm_dnnl_bf16(enum gemm_dnnl_product which, float *out, const uint16_t *a, const uint16_t *b,
+                    int64_t rows, int64_t in, int64_t outs)
+{
+    (void)which, (void)out, (void)a, (void)b, (void)rows, (void)in, (void)outs;
+    __builtin_trap();
+}
+
+#endif

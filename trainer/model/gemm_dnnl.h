@@ -1,0 +1,43 @@
+/*
+ * gemm_dnnl: products by oneDNN, for gemm.c and nothing else.
+ *
+ * Where the program was built without oneDNN, gemm_dnnl_built is false and the products trap.  All
+ * matrices are dense and row-major; one thread a product.
+ */
+#ifndef MT_MODEL_GEMM_DNNL_H
+#define MT_MODEL_GEMM_DNNL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Local.  Whether the library is there, and whether it and the processor multiply bf16. */
+bool gemm_dnnl_built(void);
+bool gemm_dnnl_has_bf16(void);
+
+/* Local.  "oneDNN 2.6.3 avx512_core_bf16", or "" where it is not built in; static. */
+const char *gemm_dnnl_description(void);
+
+/* A float matrix as dnnl_sgemm takes it. */
+struct gemm_dnnl_matrix {
+    const float *at;
+    int64_t stride;
+    bool transposed;
+};
+
+/* Local.  c[m,n] = alpha op(a) op(b) + beta c. */
+void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct gemm_dnnl_matrix a,
+                     struct gemm_dnnl_matrix b, int64_t m, int64_t n, int64_t k);
+
+enum gemm_dnnl_product {
+    GEMM_DNNL_FORWARD, /* y[rows,out] = x[rows,in] w[out,in]^T */
+    GEMM_DNNL_INPUT,   /* dx[rows,in] = dy[rows,out] w */
+    GEMM_DNNL_WEIGHT,  /* dw[out,in] = dy^T x */
+    GEMM_DNNL_PRODUCTS
+};
+
+/* Local.  One product of a dense layer: bf16 operands, float sums and result.  Operands in the
+ * order x, w, dy, the missing one left out. */
+void gemm_dnnl_bf16(enum gemm_dnnl_product which, float *out, const uint16_t *a, const uint16_t *b,
+                    int64_t rows, int64_t in, int64_t outs);
+
+#endif
