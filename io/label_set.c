@@ -1,6 +1,7 @@
 /* See label_set.h.  Linear probing in a table at most half full. */
 #include "io/label_set.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "comm/base/hash.h"
@@ -57,6 +58,37 @@ mt_status label_set_add(struct label_set *s, const char *name, int64_t bytes)
     s->slots[probe(s, name, bytes)] = s->count;
     s->count++;
     return MT_OK;
+}
+
+static bool is_number(const char *name)
+{
+    size_t digits = strspn(name, "0123456789");
+    return digits > 0 && digits <= 9 && name[digits] == '\0';
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    long p = strtol(x, NULL, 10), q = strtol(y, NULL, 10);
+    return p != q ? (p > q) - (p < q) : strcmp(x, y);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void label_set_sort(struct label_set *s)
+{
+    bool numbers = true;
+    if (s->count == 0)
+        return;
+    for (int32_t k = 0; k < s->count; k++)
+        numbers = numbers && is_number(s->names[k]);
+    qsort(s->names, (size_t)s->count, sizeof *s->names, numbers ? by_value : by_bytes);
+    memset(s->slots, 0xFF, (size_t)s->slot_count * sizeof *s->slots);
+    for (int32_t k = 0; k < s->count; k++)
+        s->slots[probe(s, s->names[k], (int64_t)strlen(s->names[k]))] = k;
 }
 
 void label_set_release(struct label_set *s)

@@ -20,6 +20,10 @@ int32_t label_set_find(const struct label_set *s, const char *name, int64_t byte
  * SHARD_CLASSES_MAX names, or one of more than SHARD_LABEL_BYTES_MAX bytes. */
 mt_status label_set_add(struct label_set *s, const char *name, int64_t bytes) MT_CHECKED;
 
+/* Local.  Renumbers the names in ascending order: by value where all are whole numbers, otherwise
+ * by bytes.  So the numbers do not depend on the order of the rows. */
+void label_set_sort(struct label_set *s);
+
 /* Local.  Accepts a zeroed set. */
 void label_set_release(struct label_set *s);
 

@@ -228,6 +228,9 @@ static mt_status prepare_labels(struct packer *p)
     }
     for (int32_t i = 0; learn && i < p->file_count; i++)
         MT_TRY(learn_file(p, p->files[i]));
+    for (int32_t i = 0; i < p->options.label_count; i++)
+        if (p->options.labels[i].names == NULL)
+            label_set_sort(&p->sets[i]);
     for (int32_t i = 0; i < p->options.label_count; i++) {
         const struct pack_label *label = &p->options.labels[i];
         if (p->sets[i].count == 0)

@@ -6,7 +6,7 @@
  * renamed at the end.  Memory does not grow with the files.  Equal input gives equal bytes.
  *
  * Label text is trimmed of spaces.  A missing or empty label is -1.  Where a job names the labels,
- * any other is an error; where it does not, they are learned in order of first appearance, by a
+ * any other is an error; where it does not, they are learned and sorted (label_set.h), by a
  * pass over the files that comes before the packing.
  */
 #ifndef MT_IO_PACK_H
