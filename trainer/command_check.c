@@ -94,13 +94,64 @@ static mt_status check(const struct comm *world, const char *path,
     return st;
 }
 
+static void print_value(const struct config_value *v)
+{
+    switch (v->type) {
+    case VALUE_BOOL:
+        printf("%s\n", v->integer != 0 ? "true" : "false");
+        break;
+    case VALUE_INT:
+        printf("%lld\n", (long long)v->integer);
+        break;
+    case VALUE_REAL:
+        printf("%.17g\n", v->real);
+        break;
+    case VALUE_STRING:
+        printf("%s\n", v->string);
+        break;
+    case VALUE_GROUP:
+    case VALUE_LIST:
+        for (int32_t i = 0; i < v->child_count; i++)
+            print_value(v->child[i]);
+    }
+}
+
+/* Root.  The effective value of one key, for scripts; reads no more than the job file. */
+static mt_status print_key(const char *path, const struct run_options *options, const char *key)
+{
+    struct config *config = NULL;
+    char *bundle = NULL, *text = NULL;
+    struct job job;
+    MT_TRY(config_bundle_read(&bundle, path));
+    mt_status st = job_load(&job, bundle, options->overrides, options->override_count);
+    mt_free(&bundle);
+    MT_TRY(st);
+    MT_TRY_GOTO(st, job_print(&job, &text), done);
+    MT_TRY_GOTO(st, config_parse(&config, text, NULL, 0), done);
+    const struct config_value *value = config_find(config, key);
+    if (value != NULL)
+        print_value(value);
+    else
+        st = MT_FAIL(MT_ARG, "--get %s: %s has no such key, or it is unset (jobs/JOB.md lists all)",
+                     key, path);
+done:
+    config_close(&config);
+    mt_free(&text);
+    job_release(&job);
+    return st;
+}
+
 static mt_status run(const struct invocation *call)
 {
     struct text_list jobs = {0}, sets = {0};
     struct run_options options = {.resume = "auto"};
+    const char *key = NULL;
     bool help;
     const struct argument table[] = {
         {"--set", "KEY=VALUE", ARGUMENT_LIST, &sets, "overrides a key of the job; may be repeated"},
+        {"--get", "KEY", ARGUMENT_TEXT, &key,
+         "only print the effective value of a key (paths are absolute), reading the job file "
+         "alone"},
         {NULL, "JOB.cfg", ARGUMENT_REST, &jobs, "the job file"},
         {0}};
     mt_status st;
@@ -113,8 +164,12 @@ static mt_status run(const struct invocation *call)
     }
     options.overrides = sets.item;
     options.override_count = sets.count;
-    for (int32_t i = 0; i < jobs.count && st == MT_OK; i++)
-        st = check(call->world, jobs.item[i], &options);
+    for (int32_t i = 0; i < jobs.count && st == MT_OK; i++) {
+        if (key == NULL)
+            st = check(call->world, jobs.item[i], &options);
+        else
+            st = call->world->rank == 0 ? print_key(jobs.item[i], &options, key) : MT_OK;
+    }
 done:
     text_list_release(&jobs);
     text_list_release(&sets);
@@ -123,7 +178,7 @@ done:
 
 const struct command command_check = {
     "check",
-    "JOB.cfg [--set key=value]...",
+    "JOB.cfg [--set key=value]... [--get KEY]",
     "Validates a job with its data, model and schedule, and touches nothing.",
     "mttrain check jobs/quickstart.cfg",
     COMMAND_ALL,
