@@ -3,16 +3,14 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "comm/base/memory.h"
 
 struct lines {
     FILE *file;
-    char *path, *text; /* text is getline's */
-    size_t capacity;
-    int64_t number;
+    char *path, *text;
+    int64_t capacity, number;
 };
 
 mt_status lines_open(struct lines **out, const char *path)
@@ -39,26 +37,43 @@ void lines_close(struct lines **lines)
         return;
     if (l->file != NULL && l->file != stdin)
         (void)fclose(l->file);
-    free(l->text);
+    mt_free(&l->text);
     mt_free(&l->path);
     mt_free(lines);
 }
 
+/* Room for one more byte and a NUL. */
+static mt_status make_room(struct lines *l, int64_t used)
+{
+    if (used + 2 <= l->capacity)
+        return MT_OK;
+    if (used >= LINE_BYTES_MAX)
+        return MT_FAIL(MT_DATA, "%s:%lld: a line of more than %d bytes", l->path,
+                       (long long)l->number, LINE_BYTES_MAX);
+    int64_t grown = 2 * l->capacity + 256;
+    MT_TRY(mt_grow(&l->text, l->capacity, grown, 1, "a line"));
+    l->capacity = grown;
+    return MT_OK;
+}
+
 mt_status lines_next(struct lines *l, const char **line, int64_t *bytes)
 {
-    ssize_t n = getline(&l->text, &l->capacity, l->file);
+    int64_t n = 0;
+    int c = getc(l->file);
     *line = NULL;
     *bytes = 0;
-    if (n < 0) {
-        if (ferror(l->file))
-            return MT_FAIL(MT_IO, "%s: reading failed: %s", l->path, strerror(errno));
-        return MT_OK;
-    }
     l->number++;
-    if (n > LINE_BYTES_MAX)
-        return MT_FAIL(MT_DATA, "%s:%lld: a line of %lld bytes; at most %d are read", l->path,
-                       (long long)l->number, (long long)n, LINE_BYTES_MAX);
-    while (n > 0 && (l->text[n - 1] == '\n' || l->text[n - 1] == '\r'))
+    bool ended = c == EOF;
+    for (; c != EOF && c != '\n'; c = getc(l->file)) {
+        MT_TRY(make_room(l, n));
+        l->text[n++] = (char)c;
+    }
+    if (ferror(l->file))
+        return MT_FAIL(MT_IO, "%s: reading failed: %s", l->path, strerror(errno));
+    if (ended)
+        return MT_OK;
+    MT_TRY(make_room(l, n));
+    while (n > 0 && l->text[n - 1] == '\r')
         n--;
     l->text[n] = '\0';
     bool marked = l->number == 1 && n >= 3 && memcmp(l->text, "\xEF\xBB\xBF", 3) == 0;

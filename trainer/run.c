@@ -165,20 +165,27 @@ static mt_status describe_export(struct run *run)
     return MT_OK;
 }
 
-static mt_status check_row_lengths(const struct run *run)
+/* Whether the model has positions and token types for every row. */
+static mt_status check_rows(const struct run *run)
 {
+    const struct bert_config *c = &run->model.config;
     for (int32_t s = 0; s < SPLIT_COUNT; s++) {
         for (int32_t set = 0; set < run->corpora.set_count; set++) {
             const struct dataset *d = run->corpora.set[s][set];
-            if (d != NULL &&
-                dataset_longest_row_tokens(d) > run->model.config.max_position_embeddings)
+            if (d == NULL)
+                continue;
+            if (dataset_longest_row_tokens(d) > c->max_position_embeddings)
                 return MT_FAIL(MT_DATA,
                                "data set \"%s\" (%s) has a row of %d tokens, but the model has "
                                "only %d positions; pack it with --max-tokens %d",
                                dataset_name(d), split_name((enum split)s),
-                               dataset_longest_row_tokens(d),
-                               run->model.config.max_position_embeddings,
-                               run->model.config.max_position_embeddings);
+                               dataset_longest_row_tokens(d), c->max_position_embeddings,
+                               c->max_position_embeddings);
+            if (dataset_has_types(d) && c->type_vocab_size < 2)
+                return MT_FAIL(MT_DATA,
+                               "data set \"%s\" (%s) has sentence pairs, but the model has only "
+                               "%d token type",
+                               dataset_name(d), split_name((enum split)s), c->type_vocab_size);
         }
     }
     return MT_OK;
@@ -231,7 +238,7 @@ static mt_status open_description(struct run *run, struct source *source, const 
     MT_TRY(corpora_open(&run->corpora, run->world, &run->job, &run->vocab, shards_dir));
     MT_ALL(run->world, init_model(run, source, &config));
     MT_ALL(run->world, describe_export(run));
-    MT_ALL(run->world, check_row_lengths(run));
+    MT_ALL(run->world, check_rows(run));
     MT_ALL(run->world, choose_losses(run));
     MT_ALL(run->world, plan_phases(run));
     return MT_OK;
