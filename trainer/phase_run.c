@@ -128,6 +128,7 @@ static void measure_phase(struct run *run, const struct phase_plan *plan)
 mt_status phase_run_enter(struct run *run)
 {
     const struct phase_plan *plan = current_plan(run);
+    struct reducer_options reduction = {.whole = !run->job.optimizer.shard};
     enum reduce_mode mode = run->job.reduction == JOB_REDUCTION_MPI ? REDUCE_MPI : REDUCE_EXACT;
     phase_run_leave(run);
     run->phase.plan = plan;
@@ -147,7 +148,7 @@ mt_status phase_run_enter(struct run *run)
         return MT_OK;
     MT_ALL(run->world, enter_local(run, plan));
     MT_TRY(reducer_create(&run->phase.reducer, run->world, (int32_t)run->job.batch.lanes, mode,
-                          &run->phase.ranges, NULL));
+                          &run->phase.ranges, &reduction));
     if (run->job.optimizer.shard)
         MT_ALL(run->world, reducer_owned(run->phase.reducer, &run->phase.owned));
     else

@@ -93,7 +93,8 @@ static void two_tasks_on_one_sentence_and_missing_labels(void **state)
         assert_int_equal(dataset_label(d, category, row), expected[row][0]);
         assert_int_equal(dataset_label(d, mood, row), expected[row][1]);
     }
-    assert_string_equal(dataset_task(d, category)->labels[1], "fact"); /* learned names are sorted */
+    assert_string_equal(dataset_task(d, category)->labels[1],
+                        "fact"); /* learned names are sorted */
     assert_int_equal(dataset_labelled_rows(d, category), 3);
     assert_int_equal(dataset_check_labels(d, "mood", moods, 2), MT_OK);
     assert_int_equal(dataset_check_vocab(d, vocab_hash(&vocab), vocab.count, "v"), MT_OK);
