@@ -6,14 +6,17 @@
 #include "comm/stop.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
+#include "comm/base/clock.h"
 #include "comm/exchange.h"
 
 static atomic_int wish;
 static atomic_bool installed;
+static _Atomic double deadline_s = INFINITY;
 
 static const char *const reason_text[STOP_REASON_COUNT] = {
     [STOP_NONE] = "nothing",          [STOP_COMMAND] = "a stop command",
@@ -59,13 +62,20 @@ mt_status stop_install(void)
     return MT_OK;
 }
 
+void stop_set_deadline(double at_s)
+{
+    atomic_store(&deadline_s, at_s);
+}
+
 bool stop_requested_local(void)
 {
-    return atomic_load(&wish) != STOP_NONE;
+    return stop_reason_local() != STOP_NONE;
 }
 
 enum stop_reason stop_reason_local(void)
 {
+    if (clock_now_s() >= atomic_load(&deadline_s))
+        stop_request(STOP_TIME_LIMIT);
     return (enum stop_reason)atomic_load(&wish);
 }
 
@@ -83,7 +93,7 @@ const char *stop_reason_text(enum stop_reason reason)
 
 mt_status stop_agree(const struct comm *c, enum stop_reason *out)
 {
-    int64_t worst = atomic_load(&wish);
+    int64_t worst = stop_reason_local();
     MT_TRY(comm_max_i64(c, &worst, 1));
     *out = (enum stop_reason)worst;
     return MT_OK;

@@ -31,6 +31,10 @@ bool stop_requested_local(void);
 enum stop_reason stop_reason_local(void);
 void stop_clear(void);
 
+/* Local.  From this moment on (clock_now_s; INFINITY = never) there is a wish for STOP_TIME_LIMIT.
+ */
+void stop_set_deadline(double at_s);
+
 /* Local.  "signal USR1", "the time limit", ... */
 const char *stop_reason_text(enum stop_reason reason);
 

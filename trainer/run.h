@@ -110,10 +110,13 @@ struct run {
     int64_t resumed_step; /* -1 = a fresh start */
     double started_s, last_save_s, last_eval_s, last_log_s;
     int64_t last_saved_step;
+    double time_limit_s;             /* end of the scheduler's time (clock_now_s) or INFINITY */
     double save_cost_s, step_cost_s; /* the longest save and step so far */
     bool eval_pending;               /* an evaluation belongs to the step that was done last */
     bool save_due, save_best;        /* at the next boundary; save_best: as the best so far */
     int64_t frozen_checks;           /* tensors found unchanged by the freeze audit, all phases */
+    int64_t untouched;               /* tensors declared trainable that never had a gradient */
+    char untouched_names[512];
 };
 
 /* Collective.  Reads the job on rank 0, packs and opens data, builds and loads the model, and takes

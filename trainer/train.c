@@ -8,6 +8,7 @@
  */
 #include "trainer/train.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@
 #include "trainer/probe_phase.h"
 #include "trainer/save.h"
 #include "trainer/update.h"
+
+static const double SAVE_MARGIN_S = 20.0; /* left of the time limit beside the costs measured */
 
 /* What the ranks agree on at a boundary: the largest of each. */
 enum boundary_word { WORD_SECONDS, WORD_STOP, WORD_SAVE, WORD_EVAL, WORDS };
@@ -47,13 +50,20 @@ static bool due_by_step(const struct run *run, struct duration d)
     return every > 0 && run->machine.step % every == 0;
 }
 
-/* Whether the time SLURM gives is nearly over; a save must still fit. */
-static bool time_is_up(const struct run *run)
+/* When SLURM ends the job, by the clock that does not jump; INFINITY where it does not say. */
+static double time_limit(void)
 {
     struct slurm slurm;
     slurm_read(&slurm);
     double left = slurm_seconds_left(&slurm, clock_wall_s());
-    return left >= 0.0 && left < 20.0 + 2.0 * run->save_cost_s + 2.0 * run->step_cost_s;
+    return left >= 0.0 ? clock_now_s() + left : INFINITY;
+}
+
+/* Ends the run while a save still fits, also out of an evaluation or the filling of a cache. */
+static void set_deadline(const struct run *run)
+{
+    stop_set_deadline(run->time_limit_s - SAVE_MARGIN_S - 2.0 * run->save_cost_s -
+                      2.0 * run->step_cost_s);
 }
 
 static bool lookup_metric(void *context, enum metric_split split, int32_t task,
@@ -175,8 +185,7 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
     add_to_window(window, &report, run->model.task_count);
     if (report.seconds > run->step_cost_s)
         run->step_cost_s = report.seconds;
-    if (run->world->rank == 0 && time_is_up(run))
-        stop_request(STOP_TIME_LIMIT);
+    set_deadline(run);
     bool root = run->world->rank == 0;
     double word[WORDS] = {
         [WORD_SECONDS] = report.seconds,
@@ -213,6 +222,7 @@ static mt_status stop_here(struct run *run, enum stop_reason local)
     progress_end(&run->progress);
     MT_TRY(save_checkpoint(run));
     event_stop(run, stop_reason_text(reason));
+    event_report(run);
     return MT_FAIL(MT_STOPPED,
                    "stopped by %s after step %lld of %lld; the state is saved in %s, and the same "
                    "command goes on from there",
@@ -227,6 +237,7 @@ static mt_status finish(struct run *run)
     MT_TRY(evaluate_split(run, SPLIT_TEST));
     MT_TRY(save_export(run));
     event_done(run);
+    event_report(run);
     return MT_OK;
 }
 
@@ -286,11 +297,14 @@ mt_status train_job(const struct comm *world, const char *job_path,
 {
     struct run *run;
     MT_ALL(world, mt_alloc(&run, 1, sizeof *run, "a run"));
+    double limit_s = time_limit();
+    stop_set_deadline(limit_s - SAVE_MARGIN_S);
     mt_status st = run_open(run, world, job_path, options);
+    run->time_limit_s = limit_s;
     if (st == MT_OK)
         st = train_run(run);
     if (st == MT_OK)
-        log_info("done: %lld steps in %s", (long long)run->machine.step, run->job.run_dir);
+        event_summary(run);
     run_close(run);
     mt_free(&run);
     return st;

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "comm/base/clock.h"
 #include "comm/stop.h"
 
 static int install(void **state)
@@ -87,6 +89,18 @@ static void every_reason_has_a_text(void **state)
     assert_non_null(stop_reason_text((enum stop_reason)99));
 }
 
+static void a_deadline_is_a_wish_once_it_has_passed(void **state)
+{
+    (void)state;
+    stop_set_deadline(clock_now_s() + 3600.0);
+    assert_false(stop_requested_local());
+    stop_set_deadline(clock_now_s());
+    assert_int_equal(stop_reason_local(), STOP_TIME_LIMIT);
+    stop_set_deadline(INFINITY);
+    stop_clear();
+    assert_false(stop_requested_local());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -94,6 +108,7 @@ int main(void)
         cmocka_unit_test_setup(the_most_urgent_reason_wins, install),
         cmocka_unit_test_setup(the_second_interrupt_ends_the_process, install),
         cmocka_unit_test_setup(taking_the_wish_back_catches_interrupts_again, install),
+        cmocka_unit_test_setup(a_deadline_is_a_wish_once_it_has_passed, install),
         cmocka_unit_test_setup(every_reason_has_a_text, install),
     };
     return cmocka_run_group_tests_name("stop", tests, NULL, NULL);
