@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sys/resource.h>
+
 #include "comm/base/clock.h"
+#include "io/report.h"
 #include "trainer/phase_run.h"
 
 /* Appends the event that was begun. */
@@ -74,10 +77,16 @@ void event_phase_end(struct run *run, int32_t phase)
     log_info("phase \"%s\" ended at step %lld (%s); frozen: %d tensors verified unchanged",
              phase_name(run, phase), (long long)run->machine.step, why,
              run->phase.plan->frozen_tensors);
-    for (int32_t i = -1; (i = phase_run_next_untouched(run, i)) >= 0;)
+    for (int32_t i = -1; (i = phase_run_next_untouched(run, i)) >= 0;) {
+        const char *name = run->model.table.entry[i].name;
+        size_t used = strlen(run->untouched_names);
         event_warning(run,
                       "tensor %s was declared trainable in phase \"%s\" but never had a gradient",
-                      run->model.table.entry[i].name, phase_name(run, phase));
+                      name, phase_name(run, phase));
+        run->untouched++;
+        (void)snprintf(run->untouched_names + used, sizeof run->untouched_names - used, "%s%s",
+                       used > 0 ? ", " : "", name);
+    }
     if (run->events == NULL)
         return;
     struct json_writer *w = jsonl_begin(run->events, "phase");
@@ -167,11 +176,16 @@ void event_eval(struct run *run, enum split split, const struct eval_result *res
 
 void event_checkpoint(struct run *run, int64_t step, double seconds, int64_t bytes, bool best)
 {
+    char path[CHECKPOINT_PATH_BYTES];
     if (run->events == NULL)
         return;
     struct json_writer *w = jsonl_begin(run->events, "checkpoint");
     json_write_int(w, "step", step);
     json_write_real(w, "seconds", seconds);
+    if (checkpoint_path(path, run->job.run_dir, step) == MT_OK)
+        json_write_string(w, "path", path);
+    else
+        mt_error_clear();
     json_write_int(w, "bytes", bytes);
     json_write_bool(w, "best", best);
     json_write_int(w, "frozen_verified",
@@ -240,6 +254,13 @@ void event_warning(struct run *run, const char *format, ...)
     end_event(run);
 }
 
+static int64_t peak_rss_bytes(void)
+{
+    struct rusage usage = {0};
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return (int64_t)usage.ru_maxrss * 1024;
+}
+
 void event_stop(struct run *run, const char *reason)
 {
     if (run->events == NULL)
@@ -262,5 +283,27 @@ void event_done(struct run *run)
         json_write_real(w, "best", run->best.value);
     }
     json_write_int(w, "frozen_verified", run->frozen_checks);
+    json_write_int(w, "without_gradient", run->untouched);
+    json_write_int(w, "peak_rss_bytes", peak_rss_bytes());
     end_event(run);
+}
+
+void event_report(struct run *run)
+{
+    if (run->events == NULL || report_write(run->job.run_dir) == MT_OK)
+        return;
+    log_warning("report.html is not written: %s", mt_error_peek()->message);
+    mt_error_clear();
+}
+
+void event_summary(const struct run *run)
+{
+    log_info("done: %lld steps in %s; frozen: %lld tensors verified unchanged",
+             (long long)run->machine.step, run->job.run_dir, (long long)run->frozen_checks);
+    if (run->best.known)
+        log_info("best %s: %.4f at step %lld", run->job.train.best, run->best.value,
+                 (long long)run->best.step);
+    if (run->untouched > 0)
+        log_warning("%lld tensors declared trainable never had a gradient: %s",
+                    (long long)run->untouched, run->untouched_names);
 }

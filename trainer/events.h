@@ -30,4 +30,10 @@ void event_warning(struct run *run, const char *format, ...) MT_PRINTF(2, 3);
 void event_stop(struct run *run, const char *reason);
 void event_done(struct run *run);
 
+/* The page run_dir/report.html; a failure is a warning. */
+void event_report(struct run *run);
+
+/* The closing words: steps, best evaluation, and what the freeze audit found. */
+void event_summary(const struct run *run);
+
 #endif
