@@ -10,7 +10,7 @@ static real *input, *bias, *weight, *u, *g;
 static double value(void)
 {
     memcpy(u, input, ROWS * F * sizeof *u);
-    activation_forward(which, ROWS, F, bias, u, g);
+    activation_forward(which, ROWS, F, bias, u, (struct activation_out){g, NULL});
     return grad_dot(g, weight, ROWS * F);
 }
 
@@ -28,7 +28,7 @@ static void check(enum activation a)
         input[i] = input[i] <= 0 ? input[i] - 10 : input[i];
     (void)value();
     real *again = grad_zeros(ROWS * F), *d = grad_copy(weight, ROWS * F), *dbias = grad_zeros(F);
-    activation_backward(a, ROWS, F, u, again, d, dbias);
+    activation_backward(a, ROWS, F, u, (struct activation_out){again, NULL}, d, NULL, dbias);
     assert_memory_equal(again, g, ROWS * F * sizeof *g);
     grad_check("u", input, ROWS * F, d, value, 1e-8, 200);
     grad_check("bias", bias, F, dbias, value, 1e-8, 200);

@@ -8,6 +8,7 @@
  */
 #include "trainer/model/activation.h"
 
+#include "trainer/model/bf16.h"
 #include "trainer/model/vector_math.h"
 
 struct point {
@@ -86,15 +87,25 @@ static const struct {
 };
 
 void activation_forward(enum activation a, int64_t rows, int64_t F, const real *bias, real *u,
-                        real *g)
+                        struct activation_out g)
 {
-    for (int64_t i = 0; i < rows; i++)
-        loops[a].forward(F, bias, u + i * F, g + i * F);
+    for (int64_t i = 0; i < rows; i++) {
+        real *row = g.rounded ? g.at : g.at + i * F;
+        loops[a].forward(F, bias, u + i * F, row);
+        if (g.rounded)
+            bf16_round(g.rounded + i * F, row, F);
+    }
 }
 
-void activation_backward(enum activation a, int64_t rows, int64_t F, const real *u, real *g,
-                         real *d, real *dbias)
+void activation_backward(enum activation a, int64_t rows, int64_t F, const real *u,
+                         struct activation_out g, real *d, uint16_t *du16, real *dbias)
 {
-    for (int64_t i = 0; i < rows; i++)
-        loops[a].backward(F, u + i * F, g + i * F, d + i * F, dbias);
+    for (int64_t i = 0; i < rows; i++) {
+        real *row = g.rounded ? g.at : g.at + i * F;
+        loops[a].backward(F, u + i * F, row, d + i * F, dbias);
+        if (g.rounded)
+            bf16_round(g.rounded + i * F, row, F);
+        if (du16)
+            bf16_round(du16 + i * F, d + i * F, F);
+    }
 }

@@ -12,8 +12,6 @@
 
 #include "trainer/model/activation.h"
 #include "trainer/model/attention.h"
-#include "trainer/model/gemm.h"
-#include "trainer/model/linear.h"
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -42,9 +40,10 @@ void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct m
     int64_t H = m->config.hidden_size, F = m->config.intermediate_size;
     int64_t T = m->config.max_position_embeddings < N ? m->config.max_position_embeddings : N;
     s->h1 = ARENA_TAKE(a, real, N * H);
-    s->g = ARENA_TAKE(a, real, N * F);
+    s->g = ARENA_TAKE(a, real, m->precision == MODEL_FP32 ? N * F : F);
     s->scores = ARENA_TAKE(a, real, attention_scores_plan(T));
     s->lanes = ARENA_TAKE(a, uint16_t, H + DROPOUT_SLACK);
+    dense_room_plan(&s->dense, a, m, N, backward);
     if (!backward)
         return;
     s->dy = ARENA_TAKE(a, real, N * H);
@@ -91,6 +90,23 @@ static struct attention attention_of(const struct layer_call *c)
     };
 }
 
+static struct dense dense_of(const struct layer_call *c)
+{
+    return (struct dense){c->w, &c->scratch->dense, c->batch->N};
+}
+
+static struct dense_triple triple_of(const struct layer_call *c)
+{
+    const struct layer_tensors *t = c->tensors;
+    return (struct dense_triple){{t->q_w, t->k_w, t->v_w}, {t->q_b, t->k_b, t->v_b}};
+}
+
+/* act(u) as an operand: its own buffer in fp32, room->`to` in bf16. */
+static struct operand activated(const struct activation_out *g)
+{
+    return (struct operand){g->rounded ? NULL : g->at, g->rounded};
+}
+
 void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
 {
     const struct layer_tensors *t = c->tensors;
@@ -100,21 +116,23 @@ void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
     int64_t F = c->model->config.intermediate_size;
     const struct weights *w = c->w;
 
-    linear_forward(keep->q, x, weights_at(w, t->q_w), weights_at(w, t->q_b), N, H, H);
-    linear_forward(keep->k, x, weights_at(w, t->k_w), weights_at(w, t->k_b), N, H, H);
-    linear_forward(keep->v, x, weights_at(w, t->v_w), weights_at(w, t->v_b), N, H, H);
+    struct dense dense = dense_of(c);
+    struct dense_triple triple = triple_of(c);
+    dense_triple_forward(&dense, (real *[]){keep->q, keep->k, keep->v},
+                         dense_operand(&dense, x, H, s->dense.a), &triple, H);
     struct attention attention = attention_of(c);
     attention_forward(&attention, keep->context);
 
     struct layer_norm norm1 = norm_of(c, 1), norm2 = norm_of(c, 2);
     struct dropout drop1 = dropout_of(c, DROPOUT_PROJECTION);
     struct dropout drop2 = dropout_of(c, DROPOUT_FEED_FORWARD);
-    gemm_forward(s->h1, keep->context, weights_at(w, t->o_w), N, H, H);
+    dense_forward(&dense, s->h1, dense_operand(&dense, keep->context, H, s->dense.a), t->o_w, H, H);
     residual_norm_forward(&norm1, &drop1, c->batch, weights_at(w, t->o_b), x, s->h1, s->lanes);
 
-    gemm_forward(keep->u, s->h1, weights_at(w, t->f1_w), N, H, F);
-    activation_forward(c->model->config.hidden_act, N, F, weights_at(w, t->f1_b), keep->u, s->g);
-    gemm_forward(y, s->g, weights_at(w, t->f2_w), N, F, H);
+    struct activation_out g = {s->g, s->dense.a};
+    dense_forward(&dense, keep->u, dense_operand(&dense, s->h1, H, s->dense.a), t->f1_w, H, F);
+    activation_forward(c->model->config.hidden_act, N, F, weights_at(w, t->f1_b), keep->u, g);
+    dense_forward(&dense, y, activated(&g), t->f2_w, F, H);
     residual_norm_forward(&norm2, &drop2, c->batch, weights_at(w, t->f2_b), s->h1, y, s->lanes);
 }
 
@@ -170,22 +188,26 @@ static void feed_forward_backward(const struct layer_call *c, const struct reach
     const real *dy = residual_norm_backward(&norm2, &drop, c->batch, d, s->dy, &to, s->lanes);
     if (!r->feed2)
         return;
+    struct dense dense = dense_of(c);
+    struct operand dyo = dense_operand(&dense, dy, H, s->dense.c);
+    struct activation_out g = {s->g, s->dense.b};
     if (r->feed1)
-        gemm_backward_input(s->dg, false, dy, weights_at(w, t->f2_w), N, F, H);
+        dense_backward_input(&dense, s->dg, false, dyo, t->f2_w, F, H);
     else
         memset(s->dg, 0, (size_t)(N * F) * sizeof *s->dg);
-    activation_backward(c->model->config.hidden_act, N, F, c->keep->u, s->g, s->dg,
+    activation_backward(c->model->config.hidden_act, N, F, c->keep->u, g, s->dg, s->dense.a,
                         weights_gradient_or(w, t->f1_b, s->sink));
-    if (weights_trains(w, t->f2_w))
-        gemm_backward_weight(weights_gradient(w, t->f2_w), dy, s->g, N, F, H);
+    dense_backward_weight(&dense, t->f2_w, dyo, activated(&g), F, H);
     if (!r->feed1)
         return;
+    struct operand duo = {s->dg, s->dense.a};
     if (weights_trains(w, t->f1_w)) {
         layer_norm_output(&norm1, N, s->h1);
-        gemm_backward_weight(weights_gradient(w, t->f1_w), s->dg, s->h1, N, H, F);
+        dense_backward_weight(&dense, t->f1_w, duo, dense_operand(&dense, s->h1, H, s->dense.b), H,
+                              F);
     }
     if (r->norm1)
-        gemm_backward_input(d, true, s->dg, weights_at(w, t->f1_w), N, H, F);
+        dense_backward_input(&dense, d, true, duo, t->f1_w, H, F);
 }
 
 /* d: gradient of h1 -> gradient of x. */
@@ -195,32 +217,27 @@ static void attention_block_backward(const struct layer_call *c, const struct re
     const struct layer_tensors *t = c->tensors;
     const struct layer_scratch *s = c->scratch;
     const struct weights *w = c->w;
-    int64_t N = c->batch->N, H = c->model->config.hidden_size;
+    int64_t H = c->model->config.hidden_size;
     struct layer_norm norm1 = norm_of(c, 1);
     struct dropout drop = dropout_of(c, DROPOUT_PROJECTION);
     struct residual_norm_gradients to = {weights_gradient_or(w, t->ln1_w, s->sink),
                                          weights_gradient_or(w, t->ln1_b, s->sink + H),
                                          weights_gradient_or(w, t->o_b, s->sink + 2 * H)};
     const real *dy = residual_norm_backward(&norm1, &drop, c->batch, d, s->dy, &to, s->lanes);
+    struct dense dense = dense_of(c);
+    struct dense_triple triple = triple_of(c);
+    struct operand dyo = dense_operand(&dense, dy, H, s->dense.c);
     if (weights_trains(w, t->o_w))
-        gemm_backward_weight(weights_gradient(w, t->o_w), dy, c->keep->context, N, H, H);
+        dense_backward_weight(&dense, t->o_w, dyo,
+                              dense_operand(&dense, c->keep->context, H, s->dense.b), H, H);
     if (!r->attention)
         return;
-    gemm_backward_input(s->dcontext, false, dy, weights_at(w, t->o_w), N, H, H);
+    dense_backward_input(&dense, s->dcontext, false, dyo, t->o_w, H, H);
 
     struct attention attention = attention_of(c);
     attention_backward(&attention, c->keep->context, s->dcontext, s->dk, s->dv);
-    const struct {
-        int32_t weight, bias;
-        const real *gradient;
-    } part[3] = {{t->q_w, t->q_b, s->dcontext}, {t->k_w, t->k_b, s->dk}, {t->v_w, t->v_b, s->dv}};
-    for (int i = 0; i < 3; i++) {
-        struct linear_gradients grads = {.dx = input ? d : NULL,
-                                         .add_dx = true,
-                                         .dw = weights_gradient(w, part[i].weight),
-                                         .db = weights_gradient(w, part[i].bias)};
-        linear_backward(&grads, part[i].gradient, x, weights_at(w, part[i].weight), N, H, H);
-    }
+    dense_triple_backward(&dense, input ? d : NULL, (const real *[]){s->dcontext, s->dk, s->dv},
+                          dense_operand(&dense, x, H, s->dense.b), &triple, H);
 }
 
 void encoder_layer_backward(const struct layer_call *c, const real *x, real *d, bool input)

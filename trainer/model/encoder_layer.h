@@ -8,6 +8,7 @@
 #define MT_MODEL_ENCODER_LAYER_H
 
 #include "comm/base/arena.h"
+#include "trainer/model/dense.h"
 #include "trainer/model/layer_norm.h"
 #include "trainer/model/model.h"
 #include "trainer/model/weights.h"
@@ -24,12 +25,13 @@ struct layer_keep {
 /* Room that all layers use in turn. */
 struct layer_scratch {
     real *h1;                      /* [N,H] */
-    real *g;                       /* [N,F] */
+    real *g;                       /* [N,F]; in bf16 one row */
     real *scores;                  /* attention_scores_plan(T) */
     uint16_t *lanes;               /* [H + DROPOUT_SLACK] */
     real *dy, *dcontext, *dk, *dv; /* [N,H], backward only */
     real *dg;                      /* [N,F], backward only */
     real *sink;                    /* [3][max(H,F)], backward only */
+    struct dense_room dense;       /* bf16 only */
 };
 
 /* One layer of one pass. */

@@ -57,6 +57,10 @@ const char *gemm_description(void)
 
 bool gemm_has_bf16(const char **why)
 {
+#if defined(MT_REAL_double)
+    *why = "the model is compiled for double";
+    return false;
+#endif
     *why = !gemm_dnnl_built()      ? "this mttrain was built without oneDNN (libdnnl-dev)"
            : !gemm_dnnl_has_bf16() ? "the processor has neither avx512_bf16 nor AMX"
                                    : "";

@@ -123,6 +123,15 @@ void model_release(struct model *m)
     memset(m, 0, sizeof *m);
 }
 
+mt_status model_set_precision(struct model *m, enum model_precision precision)
+{
+    const char *why;
+    if (precision == MODEL_BF16 && !gemm_has_bf16(&why))
+        return MT_FAIL(MT_CONFIG, "bf16 products are not possible here: %s; use fp32", why);
+    m->precision = precision;
+    return MT_OK;
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), k = strlen(end);

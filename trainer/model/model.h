@@ -48,6 +48,10 @@ enum pooling {
 const char *pooling_name(enum pooling p); /* "mean", "cls", ... */
 bool pooling_parse(enum pooling *out, const char *name);
 
+/* Of the encoder's products: bf16 rounds their operands and sums in float.  All else (layer norm,
+ * softmax, attention, pooling, heads, loss, parameters, gradients) is float always. */
+enum model_precision { MODEL_FP32, MODEL_BF16 };
+
 enum { MODEL_TASKS_MAX = 64 };
 
 struct model_task {
@@ -64,6 +68,7 @@ struct layer_tensors {
 struct model {
     struct bert_config config;
     enum pooling pooling;
+    enum model_precision precision; /* model_set_precision */
     int32_t task_count;
     struct model_task task[MODEL_TASKS_MAX];
     struct tensor_table table;
@@ -79,6 +84,10 @@ mt_status model_init(struct model *m, const struct bert_config *config, enum poo
                      bool has_pooler, const struct model_task *tasks,
                      int32_t task_count) MT_CHECKED;
 void model_release(struct model *m);
+
+/* Local.  Before passes are made; a model begins in fp32.  Errors: CONFIG for bf16 where processor
+ * or build cannot multiply it, saying why. */
+mt_status model_set_precision(struct model *m, enum model_precision precision) MT_CHECKED;
 
 /* Local.  Fills one tensor as Hugging Face initialises it (normal with initializer_range, biases 0,
  * layer norm 1/0, the padding row of the word embeddings 0): a pure function of seed and name, so

@@ -1,0 +1,173 @@
+/*
+ * bf16 products cannot add into their result, so a gradient passes through room->sum; one pass over
+ * dW a product is under 1 % from a few hundred rows on.  The three layers of one input become one
+ * product with a weight of three times the rows: their weights are rounded side by side anyway.
+ *
+ * Refused: bf16 copies of all weights kept between steps (170 MB for BERT-base and a way to be
+ * stale; rounding at the product costs 1.4 ms a layer against 56 ms of products at 800 tokens).
+ */
+#include "trainer/model/dense.h"
+
+#include "trainer/model/bf16.h"
+#include "trainer/model/gemm.h"
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+void dense_room_plan(struct dense_room *room, struct arena *a, const struct model *m, int64_t N,
+                     bool backward)
+{
+    int64_t H = m->config.hidden_size, wide = larger(3 * H, m->config.intermediate_size);
+    *room = (struct dense_room){0};
+    if (m->precision == MODEL_FP32)
+        return;
+    room->a = ARENA_TAKE(a, uint16_t, N * wide);
+    room->b = backward ? ARENA_TAKE(a, uint16_t, N * wide) : NULL;
+    room->c = backward ? ARENA_TAKE(a, uint16_t, N * H) : NULL;
+    room->w = ARENA_TAKE(a, uint16_t, H * wide);
+    room->sum = ARENA_TAKE(a, real, larger(N * 3 * H, backward ? H * wide : 0));
+}
+
+static bool in_bf16(const struct dense *d)
+{
+    return d->room->w != NULL;
+}
+
+struct operand dense_operand(const struct dense *d, const real *x, int64_t columns, uint16_t *to)
+{
+    if (!in_bf16(d))
+        return (struct operand){x, NULL};
+    bf16_round(to, x, d->N * columns);
+    return (struct operand){NULL, to};
+}
+
+static const uint16_t *rounded_weight(const struct dense *d, int32_t weight, int64_t count)
+{
+    bf16_round(d->room->w, weights_at(d->w, weight), count);
+    return d->room->w;
+}
+
+static void add(real *restrict to, const real *restrict from, int64_t count)
+{
+    for (int64_t j = 0; j < count; j++)
+        to[j] += from[j];
+}
+
+void dense_forward(const struct dense *d, real *y, struct operand x, int32_t weight, int64_t in,
+                   int64_t out)
+{
+    if (in_bf16(d))
+        gemm_forward_bf16(y, x.rounded, rounded_weight(d, weight, in * out), d->N, in, out);
+    else
+        gemm_forward(y, x.at, weights_at(d->w, weight), d->N, in, out);
+}
+
+void dense_backward_input(const struct dense *d, real *dx, bool adds, struct operand dy,
+                          int32_t weight, int64_t in, int64_t out)
+{
+    if (!in_bf16(d)) {
+        gemm_backward_input(dx, adds, dy.at, weights_at(d->w, weight), d->N, in, out);
+        return;
+    }
+    real *to = adds ? d->room->sum : dx;
+    gemm_backward_input_bf16(to, dy.rounded, rounded_weight(d, weight, in * out), d->N, in, out);
+    if (adds)
+        add(dx, to, d->N * in);
+}
+
+void dense_backward_weight(const struct dense *d, int32_t weight, struct operand dy,
+                           struct operand x, int64_t in, int64_t out)
+{
+    real *gradient = weights_gradient(d->w, weight);
+    if (!gradient)
+        return;
+    if (!in_bf16(d)) {
+        gemm_backward_weight(gradient, dy.at, x.at, d->N, in, out);
+        return;
+    }
+    gemm_backward_weight_bf16(d->room->sum, dy.rounded, x.rounded, d->N, in, out);
+    add(gradient, d->room->sum, in * out);
+}
+
+static void round_weights(const struct dense *d, const struct dense_triple *t, int64_t H)
+{
+    for (int i = 0; i < 3; i++)
+        bf16_round(d->room->w + i * H * H, weights_at(d->w, t->weight[i]), H * H);
+}
+
+static void add_bias(real *restrict y, const real *restrict x, int64_t stride,
+                     const real *restrict b, int64_t rows, int64_t H)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < H; j++)
+            y[i * H + j] = x[i * stride + j] + b[j];
+}
+
+void dense_triple_forward(const struct dense *d, real *const y[3], struct operand x,
+                          const struct dense_triple *t, int64_t H)
+{
+    real *sum = d->room->sum;
+    if (in_bf16(d)) {
+        round_weights(d, t, H);
+        gemm_forward_bf16(sum, x.rounded, d->room->w, d->N, H, 3 * H);
+        for (int i = 0; i < 3; i++)
+            add_bias(y[i], sum + i * H, 3 * H, weights_at(d->w, t->bias[i]), d->N, H);
+        return;
+    }
+    for (int i = 0; i < 3; i++) {
+        const real *b = weights_at(d->w, t->bias[i]);
+        gemm_forward(y[i], x.at, weights_at(d->w, t->weight[i]), d->N, H, H);
+        for (int64_t row = 0; row < d->N; row++)
+            add(y[i] + row * H, b, H);
+    }
+}
+
+/* Rows of dy side by side in bf16, and their sums in float. */
+static struct operand round_gradients(const struct dense *d, const real *const dy[3], int64_t H)
+{
+    for (int64_t row = 0; row < d->N; row++)
+        for (int i = 0; i < 3; i++)
+            bf16_round(d->room->a + (3 * row + i) * H, dy[i] + row * H, H);
+    return (struct operand){NULL, d->room->a};
+}
+
+static void triple_backward_bf16(const struct dense *d, real *dx, const real *const dy[3],
+                                 struct operand x, const struct dense_triple *t, int64_t H)
+{
+    struct operand all = round_gradients(d, dy, H);
+    real *sum = d->room->sum;
+    bool any = false;
+    for (int i = 0; i < 3; i++)
+        any |= weights_trains(d->w, t->weight[i]);
+    if (any)
+        gemm_backward_weight_bf16(sum, all.rounded, x.rounded, d->N, H, 3 * H);
+    for (int i = 0; i < 3; i++)
+        if (weights_trains(d->w, t->weight[i]))
+            add(weights_gradient(d->w, t->weight[i]), sum + i * H * H, H * H);
+    if (!dx)
+        return;
+    round_weights(d, t, H);
+    gemm_backward_input_bf16(sum, all.rounded, d->room->w, d->N, H, 3 * H);
+    add(dx, sum, d->N * H);
+}
+
+void dense_triple_backward(const struct dense *d, real *dx, const real *const dy[3],
+                           struct operand x, const struct dense_triple *t, int64_t H)
+{
+    for (int i = 0; i < 3; i++) {
+        real *db = weights_gradient(d->w, t->bias[i]);
+        for (int64_t row = 0; db && row < d->N; row++)
+            add(db, dy[i] + row * H, H);
+    }
+    if (in_bf16(d)) {
+        triple_backward_bf16(d, dx, dy, x, t, H);
+        return;
+    }
+    for (int i = 0; i < 3; i++) {
+        dense_backward_weight(d, t->weight[i], (struct operand){dy[i], NULL}, x, H, H);
+        if (dx)
+            dense_backward_input(d, dx, true, (struct operand){dy[i], NULL}, t->weight[i], H, H);
+    }
+}

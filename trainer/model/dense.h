@@ -1,0 +1,68 @@
+/*
+ * dense: the products of an encoder layer, in the model's precision.
+ *
+ * In fp32 an operand is the matrix itself and results are added where they belong.  In bf16 an
+ * operand is a rounded copy, made once and used by all products that need it; weights are rounded
+ * at the product; sums are float, and gradients are added in float.
+ */
+#ifndef MT_MODEL_DENSE_H
+#define MT_MODEL_DENSE_H
+
+#include "comm/base/arena.h"
+#include "trainer/model/model.h"
+#include "trainer/model/weights.h"
+
+/* A matrix that is multiplied: `at` in fp32, `rounded` (then not NULL) in bf16. */
+struct operand {
+    const real *at;
+    const uint16_t *rounded;
+};
+
+/* Work space of the products of N rows; all NULL in fp32. */
+struct dense_room {
+    uint16_t *a, *b; /* [N, max(3H, F)] rounded operands that live at the same time */
+    uint16_t *c;     /* [N,H] */
+    uint16_t *w;     /* [H, max(3H, F)] */
+    real *sum;       /* [max(N 3H, H max(3H, F))] */
+};
+
+struct dense {
+    const struct weights *w;
+    const struct dense_room *room;
+    int64_t N;
+};
+
+/* Local.  Takes (or counts) the memory; backward: also for gradients. */
+void dense_room_plan(struct dense_room *room, struct arena *a, const struct model *m, int64_t N,
+                     bool backward);
+
+/* Local.  x[N,columns] as an operand; `to` is a part of the room, NULL in fp32. */
+struct operand dense_operand(const struct dense *d, const real *x, int64_t columns, uint16_t *to);
+
+/* Local.  y[N,out] = x[N,in] W^T. */
+void dense_forward(const struct dense *d, real *y, struct operand x, int32_t weight, int64_t in,
+                   int64_t out);
+
+/* Local.  dx[N,in] = dy[N,out] W, or adds that to dx. */
+void dense_backward_input(const struct dense *d, real *dx, bool add, struct operand dy,
+                          int32_t weight, int64_t in, int64_t out);
+
+/* Local.  Adds dy[N,out]^T x[N,in] into the weight's gradient; nothing where it is frozen. */
+void dense_backward_weight(const struct dense *d, int32_t weight, struct operand dy,
+                           struct operand x, int64_t in, int64_t out);
+
+/* Three dense layers H -> H of one input: queries, keys and values. */
+struct dense_triple {
+    int32_t weight[3], bias[3];
+};
+
+/* Local.  y[i][N,H] = x[N,H] W_i^T + b_i. */
+void dense_triple_forward(const struct dense *d, real *const y[3], struct operand x,
+                          const struct dense_triple *t, int64_t H);
+
+/* Local.  From dy[i][N,H]: adds into the gradients of trainable weights and biases and, where
+ * dx is not NULL, adds the gradient of the input to dx[N,H].  Uses room->a; x may be in room->b. */
+void dense_triple_backward(const struct dense *d, real *dx, const real *const dy[3],
+                           struct operand x, const struct dense_triple *t, int64_t H);
+
+#endif
