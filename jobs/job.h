@@ -16,6 +16,7 @@
 #include "schedules/schedule.h"
 
 enum job_precision { JOB_FP32, JOB_BF16 };
+enum job_products { JOB_PRODUCTS_AUTO, JOB_PRODUCTS_OPENBLAS, JOB_PRODUCTS_ONEDNN };
 enum job_init { JOB_INIT_PATH, JOB_INIT_RANDOM };
 enum job_cased { JOB_CASED_AUTO, JOB_CASED_NO, JOB_CASED_YES };
 enum job_utf8 { JOB_UTF8_REPLACE, JOB_UTF8_ERROR };
@@ -41,6 +42,7 @@ struct job_model {
     int32_t pooling; /* mean cls max mean_sqrt weightedmean pooler */
     double dropout, attention_dropout, head_dropout; /* NaN = config.json's */
     int32_t precision;                               /* enum job_precision */
+    int32_t products;                                /* enum job_products */
 };
 
 struct job_data {

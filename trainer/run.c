@@ -15,6 +15,7 @@
 #include "comm/exchange.h"
 #include "io/file.h"
 #include "trainer/phase_run.h"
+#include "trainer/products.h"
 #include "trainer/save.h"
 
 /* Whether all ranks were started with the same words. */
@@ -237,6 +238,7 @@ static mt_status open_description(struct run *run, struct source *source, const 
     choose_dropout(run, &config);
     MT_TRY(corpora_open(&run->corpora, run->world, &run->job, &run->vocab, shards_dir));
     MT_ALL(run->world, init_model(run, source, &config));
+    MT_TRY(products_choose(run->world, &run->job.model, &run->model));
     MT_ALL(run->world, describe_export(run));
     MT_ALL(run->world, check_rows(run));
     MT_ALL(run->world, choose_losses(run));
