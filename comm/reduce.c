@@ -200,16 +200,6 @@ static mt_status choose_path(struct reducer *r, enum reduce_path asked)
     return MT_OK;
 }
 
-static int64_t bucket_length(const struct reducer *r, int64_t asked)
-{
-    enum { NODE_BUCKET = 4 * REDUCE_BLOCK, WIRE_BUCKET = 64 * REDUCE_BLOCK };
-    const int64_t most = INT32_MAX / REDUCE_BLOCK / 2 * REDUCE_BLOCK;
-    int64_t n = asked > 0 ? (asked + REDUCE_BLOCK - 1) / REDUCE_BLOCK * REDUCE_BLOCK
-                : r->transport == &reduce_transport_node ? NODE_BUCKET
-                                                         : WIRE_BUCKET;
-    return n < most ? n : most;
-}
-
 static mt_status prepare(struct reducer *r, const struct range_list *ranges,
                          const struct reducer_options *options)
 {
@@ -219,8 +209,10 @@ static mt_status prepare(struct reducer *r, const struct range_list *ranges,
     r->whole = options->whole;
     MT_TRY(choose_path(r, options->path));
     bool halving = c->size > 1 && r->mode == REDUCE_EXACT && r->path == REDUCE_PATH_HALVING;
-    MT_TRY(reduce_plan_init(&r->plan, ranges, bucket_length(r, options->bucket_elements), c->size,
-                            halving));
+    MT_TRY(reduce_plan_init(&r->plan, ranges,
+                            reduce_plan_bucket_elements(r->transport == &reduce_transport_node,
+                                                        options->bucket_elements),
+                            c->size, halving));
     if (r->plan.blocks > INT32_MAX)
         return MT_FAIL(MT_BUG, "%lld blocks in a reduction", (long long)r->plan.blocks);
     MT_TRY(plan_values(r));

@@ -14,6 +14,14 @@ static int64_t blocks_of(int64_t elements)
     return (elements + REDUCE_BLOCK - 1) / REDUCE_BLOCK;
 }
 
+int64_t reduce_plan_bucket_elements(bool node, int64_t asked)
+{
+    enum { NODE_BUCKET = 4 * REDUCE_BLOCK, WIRE_BUCKET = 64 * REDUCE_BLOCK };
+    const int64_t most = INT32_MAX / REDUCE_BLOCK / 2 * REDUCE_BLOCK;
+    int64_t n = asked > 0 ? blocks_of(asked) * REDUCE_BLOCK : node ? NODE_BUCKET : WIRE_BUCKET;
+    return n < most ? n : most;
+}
+
 static int64_t count_buckets(const struct range_list *ranges, int64_t bucket_elements)
 {
     int64_t n = 0;

@@ -32,6 +32,10 @@ struct reduce_plan {
     int64_t longest; /* elements of the longest bucket */
 };
 
+/* Local.  Elements of a bucket that is sent at a time: what is asked for, rounded up to whole
+ * blocks, or for 0 what suits the memory of one host (node) or messages. */
+int64_t reduce_plan_bucket_elements(bool node, int64_t asked);
+
 /* Local.  bucket_elements: a multiple of REDUCE_BLOCK.  Owns its array.  Errors: NOMEM; BUG for
  * ranges that overlap or are out of order. */
 mt_status reduce_plan_init(struct reduce_plan *p, const struct range_list *ranges,

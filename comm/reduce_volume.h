@@ -1,0 +1,24 @@
+/* reduce_volume: what a reduction sends, without doing it.  No MPI. */
+#ifndef MT_COMM_REDUCE_VOLUME_H
+#define MT_COMM_REDUCE_VOLUME_H
+
+#include "comm/reduce.h"
+
+struct reduce_volume_setup {
+    int32_t lanes, ranks; /* lane_tree_valid */
+    enum reduce_mode mode;
+    enum reduce_path path; /* as reducer_path answers; AUTO = ranks on hosts of their own */
+    bool gathers;          /* what the ranks own is copied to all: sums, or parameters */
+};
+
+/* Bytes of one step, as reducer_stats counts them. */
+struct reduce_volume {
+    int64_t rank0_bytes, most_bytes, total_bytes; /* of rank 0, of the busiest, of all together */
+    int64_t messages;                             /* of rank 0, each way; gathers not counted */
+};
+
+/* Local.  Errors: NOMEM, BUG as reduce_plan_init. */
+mt_status reduce_volume_plan(struct reduce_volume *out, const struct range_list *ranges,
+                             const struct reduce_volume_setup *setup) MT_CHECKED;
+
+#endif
