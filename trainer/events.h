@@ -12,7 +12,7 @@
 
 /* Sums over the steps since the last step event. */
 struct step_window {
-    int64_t steps, sentences, tokens;
+    int64_t steps, sentences, tokens, reduced_bytes;
     double loss, wait_data_s, wait_reduce_s, seconds;
     struct task_sums task[MODEL_TASKS_MAX];
 };

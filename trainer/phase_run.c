@@ -60,11 +60,11 @@ static mt_status hash_frozen(struct run *run, const struct phase_plan *plan)
     return MT_OK;
 }
 
-static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
+struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_plan *plan,
+                                   int32_t ranks, int32_t rank, int32_t start)
 {
     const struct job *job = &run->job;
-    struct lane_range own =
-        lane_tree_range((int32_t)job->batch.lanes, run->world->size, run->world->rank);
+    struct lane_range own = lane_tree_range((int32_t)job->batch.lanes, ranks, rank);
     int32_t longest = 1;
     for (int32_t set = 0; set < job->data_count; set++)
         if (plan->rows[set] > 0 &&
@@ -72,16 +72,22 @@ static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
             longest = dataset_longest_row_tokens(run->corpora.set[SPLIT_TRAIN][set]);
     int64_t micro = job->batch.micro_tokens > longest ? job->batch.micro_tokens : longest;
     int64_t most = plan->phase->sentences * longest; /* a small batch needs no large work space */
-    struct lanes_setup setup = {.model = &run->model,
+    return (struct lanes_setup){.model = &run->model,
                                 .pool = run->pool,
                                 .lanes = (int32_t)job->batch.lanes,
                                 .first = own.begin,
                                 .count = own.end - own.begin,
                                 .micro_tokens = (int32_t)(micro < most ? micro : most),
                                 .max_sentences = (int32_t)plan->phase->sentences,
-                                .start = run->cache != NULL ? plan->train_from : 0,
-                                .train_from = plan->train_from,
-                                .ranges = &run->phase.ranges};
+                                .start = start,
+                                .train_from = plan->train_from};
+}
+
+static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
+{
+    struct lanes_setup setup =
+        phase_run_lanes(run, plan, run->world->size, run->world->rank, run->phase.start);
+    setup.ranges = &run->phase.ranges;
     return lanes_create(&run->phase.lanes, &setup);
 }
 
@@ -125,11 +131,25 @@ static void measure_phase(struct run *run, const struct phase_plan *plan)
         schedule_decay_steps(plan->phase, &run->length, m->phase, run->run_steps, phase->steps);
 }
 
+/* What training steps need. */
+static mt_status prepare_steps(struct run *run, const struct phase_plan *plan)
+{
+    struct reducer_options reduction = {.whole = !run->job.optimizer.shard};
+    enum reduce_mode mode = run->job.reduction == JOB_REDUCTION_MPI ? REDUCE_MPI : REDUCE_EXACT;
+    MT_ALL(run->world, enter_local(run, plan));
+    MT_TRY(reducer_create(&run->phase.reducer, run->world, (int32_t)run->job.batch.lanes, mode,
+                          &run->phase.ranges, &reduction));
+    if (run->job.optimizer.shard)
+        MT_ALL(run->world, reducer_owned(run->phase.reducer, &run->phase.owned));
+    else
+        MT_ALL(run->world, range_list_of(&run->phase.owned, &run->model.table, plan->trainable));
+    update_drop_foreign_moments(run);
+    return MT_OK;
+}
+
 mt_status phase_run_enter(struct run *run)
 {
     const struct phase_plan *plan = current_plan(run);
-    struct reducer_options reduction = {.whole = !run->job.optimizer.shard};
-    enum reduce_mode mode = run->job.reduction == JOB_REDUCTION_MPI ? REDUCE_MPI : REDUCE_EXACT;
     phase_run_leave(run);
     run->phase.plan = plan;
     run->phase.begin_s = clock_now_s();
@@ -144,17 +164,27 @@ mt_status phase_run_enter(struct run *run)
     event_phase_begin(run);
     MT_ALL(run->world, hash_frozen(run, plan));
     MT_TRY(phase_cache_open(run));
-    if (plan->probe)
-        return MT_OK;
-    MT_ALL(run->world, enter_local(run, plan));
-    MT_TRY(reducer_create(&run->phase.reducer, run->world, (int32_t)run->job.batch.lanes, mode,
-                          &run->phase.ranges, &reduction));
-    if (run->job.optimizer.shard)
-        MT_ALL(run->world, reducer_owned(run->phase.reducer, &run->phase.owned));
-    else
-        MT_ALL(run->world, range_list_of(&run->phase.owned, &run->model.table, plan->trainable));
-    update_drop_foreign_moments(run);
-    return MT_OK;
+    if (run->cache != NULL) {
+        run->phase.boundary = prefix_cache_read_train;
+        run->phase.boundary_context = run->cache;
+        run->phase.start = prefix_cache_depth(run->cache);
+    }
+    return plan->probe ? MT_OK : prepare_steps(run, plan);
+}
+
+mt_status phase_run_rehearse(struct run *run, lanes_boundary boundary, void *context, int32_t start)
+{
+    const struct phase_plan *plan = current_plan(run);
+    phase_run_leave(run);
+    run->phase.plan = plan;
+    run->phase.begin_s = clock_now_s();
+    run->phase.boundary = boundary;
+    run->phase.boundary_context = context;
+    run->phase.start = start;
+    choose_losses(run, plan);
+    measure_phase(run, plan);
+    MT_ALL(run->world, hash_frozen(run, plan));
+    return prepare_steps(run, plan);
 }
 
 void phase_run_leave(struct run *run)

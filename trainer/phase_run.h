@@ -11,6 +11,16 @@
  * phase before, if any.  Errors: NOMEM, CONFIG, DATA, IO. */
 mt_status phase_run_enter(struct run *run) MT_CHECKED;
 
+/* Collective.  As phase_run_enter for trying out steps: says nothing, fills no cache, and leaves
+ * moments and parameters as they are.  boundary, context, start: where the lanes' input comes from
+ * (struct phase_run).  Errors: NOMEM, CONFIG, DATA, IO. */
+mt_status phase_run_rehearse(struct run *run, lanes_boundary boundary, void *context,
+                             int32_t start) MT_CHECKED;
+
+/* Local.  What the lanes of a rank are sized by in a phase, with ranks in all; ranges stay NULL. */
+struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_plan *plan,
+                                   int32_t ranks, int32_t rank, int32_t start);
+
 /* Local.  Drops what phase_run_enter made.  Accepts a run that is in no phase. */
 void phase_run_leave(struct run *run);
 

@@ -49,6 +49,9 @@ struct phase_run {
     struct range_list owned;  /* the part that this rank updates */
     struct lanes *lanes;
     struct reducer *reducer;
+    lanes_boundary boundary; /* fills in the input of depth `start`; NULL = token ids, depth 0 */
+    void *boundary_context;
+    int32_t start;
     struct task_loss loss[MODEL_TASKS_MAX];
     int64_t steps, warmup_steps, decay_steps; /* as planned */
     uint64_t *frozen_hash;                    /* [tensors] at the phase's start */

@@ -42,7 +42,7 @@ static void describe_pass(const struct run *run, double *factor, struct pass_pla
     int64_t step = run->machine.step, k = step - run->machine.phase_begin_step;
     *factor = phase_factor(declared, k, phase->steps, phase->warmup_steps, phase->decay_steps);
     memset(plan, 0, sizeof *plan);
-    plan->start = run->cache != NULL ? prefix_cache_depth(run->cache) : 0;
+    plan->start = phase->start;
     plan->train_from = declared->frozen_dropout ? 0 : phase->plan->train_from;
     plan->trainable = phase->plan->trainable;
     plan->hidden_dropout =
@@ -91,6 +91,7 @@ mt_status train_step(struct run *run, struct step_report *out)
     struct step_batch *batch;
     struct pass_plan plan;
     struct reduce_sum sum;
+    struct reducer_stats before, stats;
     double divisor, begin_s = clock_now_s(), reduce_s;
     memset(out, 0, sizeof *out);
     MT_ALL(run->world, prefetch_take(run->prefetch, &batch));
@@ -99,14 +100,14 @@ mt_status train_step(struct run *run, struct step_report *out)
     out->sentences = batch->sentences;
     out->tokens = batch->tokens;
     out->wait_data_s = batch->wait_s;
+    reducer_stats(run->phase.reducer, &before);
 
     int32_t roots = 1;
     float *const *block = lanes_known_root(run->phase.lanes);
     if (block != NULL)
         reducer_begin(run->phase.reducer, block, roots);
-    MT_TRY(lanes_run(run->phase.lanes, run->params, batch->lane, &plan,
-                     run->cache != NULL ? prefix_cache_read_train : NULL, run->cache,
-                     block != NULL ? announce_depth : NULL, run));
+    MT_TRY(lanes_run(run->phase.lanes, run->params, batch->lane, &plan, run->phase.boundary,
+                     run->phase.boundary_context, block != NULL ? announce_depth : NULL, run));
     if (block == NULL) {
         block = lanes_roots(run->phase.lanes, &roots);
         reducer_begin(run->phase.reducer, block, roots);
@@ -126,6 +127,8 @@ mt_status train_step(struct run *run, struct step_report *out)
     }
     run->position = batch->after;
     prefetch_give_back(run->prefetch, batch);
+    reducer_stats(run->phase.reducer, &stats);
+    out->reduced_bytes = stats.bytes_sent - before.bytes_sent;
     out->seconds = clock_now_s() - begin_s;
     return MT_OK;
 }

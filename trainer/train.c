@@ -150,6 +150,7 @@ static void add_to_window(struct step_window *window, const struct step_report *
     window->steps++;
     window->sentences += r->sentences;
     window->tokens += r->tokens;
+    window->reduced_bytes += r->reduced_bytes;
     window->loss += r->loss;
     window->wait_data_s += r->wait_data_s;
     window->wait_reduce_s += r->wait_reduce_s;
