@@ -261,9 +261,12 @@ float *const *lanes_known_root(const struct lanes *l)
 }
 
 void lanes_forward_one(struct lanes *l, const float *params, const struct batch *one,
-                       const struct pass_plan *plan, struct task_sums *sums)
+                       const struct pass_plan *plan, lanes_boundary boundary,
+                       void *boundary_context, struct task_sums *sums)
 {
-    pass_forward(l->pass[0], params, one, plan, NULL);
+    if (boundary != NULL)
+        boundary(boundary_context, one, l->boundary[0]);
+    pass_forward(l->pass[0], params, one, plan, boundary != NULL ? l->boundary[0] : NULL);
     pass_sums(l->pass[0], sums);
 }
 

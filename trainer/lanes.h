@@ -54,9 +54,11 @@ float *const *lanes_roots(const struct lanes *l, int32_t *count);
  * that the reducer can begin while backward goes on; otherwise NULL. */
 float *const *lanes_known_root(const struct lanes *l);
 
-/* Local.  Forward of one sentence alone, for finding out what went wrong.  sums[task_count]. */
+/* Local.  Forward of one sentence alone, for finding out what went wrong; boundary as in lanes_run.
+ * sums[task_count]. */
 void lanes_forward_one(struct lanes *l, const float *params, const struct batch *one,
-                       const struct pass_plan *plan, struct task_sums *sums);
+                       const struct pass_plan *plan, lanes_boundary boundary,
+                       void *boundary_context, struct task_sums *sums);
 
 /* Local.  Sums of one of this rank's lanes, [task_count]. */
 const struct task_sums *lanes_sums(const struct lanes *l, int32_t lane_of_rank);

@@ -29,7 +29,8 @@ static mt_status name_samples(const struct run *run, const struct step_batch *ba
         for (int32_t s = 0; s < b->B && named < NAMED_SAMPLES; s++) {
             struct task_sums sums[MODEL_TASKS_MAX];
             struct batch one = batch_slice(b, s, 1);
-            lanes_forward_one(run->phase.lanes, run->params, &one, plan, sums);
+            lanes_forward_one(run->phase.lanes, run->params, &one, plan, run->phase.boundary,
+                              run->phase.boundary_context, sums);
             for (int32_t t = 0; t < run->model.task_count; t++) {
                 char row[ROW_TEXT_BYTES];
                 if (isfinite(sums[t].loss) || !run->phase.loss[t].active)
