@@ -10,6 +10,7 @@
 
 #include "trainer/model/bf16.h"
 #include "trainer/model/gemm.h"
+#include "trainer/model/timing.h"
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -40,12 +41,14 @@ struct operand dense_operand(const struct dense *d, const real *x, int64_t colum
     if (!in_bf16(d))
         return (struct operand){x, NULL};
     bf16_round(to, x, d->N * columns);
+    timing_mark(TIMING_ROUNDING);
     return (struct operand){NULL, to};
 }
 
 static const uint16_t *rounded_weight(const struct dense *d, int32_t weight, int64_t count)
 {
     bf16_round(d->room->w, weights_at(d->w, weight), count);
+    timing_mark(TIMING_ROUNDING);
     return d->room->w;
 }
 
@@ -62,6 +65,7 @@ void dense_forward(const struct dense *d, real *y, struct operand x, int32_t wei
         gemm_forward_bf16(y, x.rounded, rounded_weight(d, weight, in * out), d->N, in, out);
     else
         gemm_forward(y, x.at, weights_at(d->w, weight), d->N, in, out);
+    timing_mark(TIMING_PRODUCTS);
 }
 
 void dense_backward_input(const struct dense *d, real *dx, bool adds, struct operand dy,
@@ -69,12 +73,15 @@ void dense_backward_input(const struct dense *d, real *dx, bool adds, struct ope
 {
     if (!in_bf16(d)) {
         gemm_backward_input(dx, adds, dy.at, weights_at(d->w, weight), d->N, in, out);
+        timing_mark(TIMING_PRODUCTS);
         return;
     }
     real *to = adds ? d->room->sum : dx;
     gemm_backward_input_bf16(to, dy.rounded, rounded_weight(d, weight, in * out), d->N, in, out);
+    timing_mark(TIMING_PRODUCTS);
     if (adds)
         add(dx, to, d->N * in);
+    timing_mark(TIMING_ROUNDING);
 }
 
 void dense_backward_weight(const struct dense *d, int32_t weight, struct operand dy,
@@ -85,16 +92,20 @@ void dense_backward_weight(const struct dense *d, int32_t weight, struct operand
         return;
     if (!in_bf16(d)) {
         gemm_backward_weight(gradient, dy.at, x.at, d->N, in, out);
+        timing_mark(TIMING_PRODUCTS);
         return;
     }
     gemm_backward_weight_bf16(d->room->sum, dy.rounded, x.rounded, d->N, in, out);
+    timing_mark(TIMING_PRODUCTS);
     add(gradient, d->room->sum, in * out);
+    timing_mark(TIMING_ROUNDING);
 }
 
 static void round_weights(const struct dense *d, const struct dense_triple *t, int64_t H)
 {
     for (int i = 0; i < 3; i++)
         bf16_round(d->room->w + i * H * H, weights_at(d->w, t->weight[i]), H * H);
+    timing_mark(TIMING_ROUNDING);
 }
 
 static void add_bias(real *restrict y, const real *restrict x, int64_t stride,
@@ -112,15 +123,19 @@ void dense_triple_forward(const struct dense *d, real *const y[3], struct operan
     if (in_bf16(d)) {
         round_weights(d, t, H);
         gemm_forward_bf16(sum, x.rounded, d->room->w, d->N, H, 3 * H);
+        timing_mark(TIMING_PRODUCTS);
         for (int i = 0; i < 3; i++)
             add_bias(y[i], sum + i * H, 3 * H, weights_at(d->w, t->bias[i]), d->N, H);
+        timing_mark(TIMING_ROUNDING);
         return;
     }
     for (int i = 0; i < 3; i++) {
         const real *b = weights_at(d->w, t->bias[i]);
         gemm_forward(y[i], x.at, weights_at(d->w, t->weight[i]), d->N, H, H);
+        timing_mark(TIMING_PRODUCTS);
         for (int64_t row = 0; row < d->N; row++)
             add(y[i] + row * H, b, H);
+        timing_mark(TIMING_OTHER);
     }
 }
 
@@ -130,6 +145,7 @@ static struct operand round_gradients(const struct dense *d, const real *const d
     for (int64_t row = 0; row < d->N; row++)
         for (int i = 0; i < 3; i++)
             bf16_round(d->room->a + (3 * row + i) * H, dy[i] + row * H, H);
+    timing_mark(TIMING_ROUNDING);
     return (struct operand){NULL, d->room->a};
 }
 
@@ -143,14 +159,18 @@ static void triple_backward_bf16(const struct dense *d, real *dx, const real *co
         any |= weights_trains(d->w, t->weight[i]);
     if (any)
         gemm_backward_weight_bf16(sum, all.rounded, x.rounded, d->N, H, 3 * H);
+    timing_mark(TIMING_PRODUCTS);
     for (int i = 0; i < 3; i++)
         if (weights_trains(d->w, t->weight[i]))
             add(weights_gradient(d->w, t->weight[i]), sum + i * H * H, H * H);
+    timing_mark(TIMING_ROUNDING);
     if (!dx)
         return;
     round_weights(d, t, H);
     gemm_backward_input_bf16(sum, all.rounded, d->room->w, d->N, H, 3 * H);
+    timing_mark(TIMING_PRODUCTS);
     add(dx, sum, d->N * H);
+    timing_mark(TIMING_ROUNDING);
 }
 
 void dense_triple_backward(const struct dense *d, real *dx, const real *const dy[3],
@@ -161,6 +181,7 @@ void dense_triple_backward(const struct dense *d, real *dx, const real *const dy
         for (int64_t row = 0; db && row < d->N; row++)
             add(db, dy[i] + row * H, H);
     }
+    timing_mark(TIMING_OTHER);
     if (in_bf16(d)) {
         triple_backward_bf16(d, dx, dy, x, t, H);
         return;

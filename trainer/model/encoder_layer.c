@@ -12,6 +12,7 @@
 
 #include "trainer/model/activation.h"
 #include "trainer/model/attention.h"
+#include "trainer/model/timing.h"
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -122,24 +123,29 @@ void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
                          dense_operand(&dense, x, H, s->dense.a), &triple, H);
     struct attention attention = attention_of(c);
     attention_forward(&attention, keep->context);
+    timing_mark(TIMING_ATTENTION);
 
     struct layer_norm norm1 = norm_of(c, 1), norm2 = norm_of(c, 2);
     struct dropout drop1 = dropout_of(c, DROPOUT_PROJECTION);
     struct dropout drop2 = dropout_of(c, DROPOUT_FEED_FORWARD);
     dense_forward(&dense, s->h1, dense_operand(&dense, keep->context, H, s->dense.a), t->o_w, H, H);
     residual_norm_forward(&norm1, &drop1, c->batch, weights_at(w, t->o_b), x, s->h1, s->lanes);
+    timing_mark(TIMING_NORM);
 
     struct activation_out g = {s->g, s->dense.a};
     dense_forward(&dense, keep->u, dense_operand(&dense, s->h1, H, s->dense.a), t->f1_w, H, F);
     activation_forward(c->model->config.hidden_act, N, F, weights_at(w, t->f1_b), keep->u, g);
+    timing_mark(TIMING_ACTIVATION);
     dense_forward(&dense, y, activated(&g), t->f2_w, F, H);
     residual_norm_forward(&norm2, &drop2, c->batch, weights_at(w, t->f2_b), s->h1, y, s->lanes);
+    timing_mark(TIMING_NORM);
 }
 
 void encoder_layer_output(const struct layer_call *c, real *y)
 {
     struct layer_norm norm2 = norm_of(c, 2);
     layer_norm_output(&norm2, c->batch->N, y);
+    timing_mark(TIMING_NORM);
 }
 
 static bool trains(const struct weights *w, int32_t weight, int32_t bias)
@@ -186,6 +192,7 @@ static void feed_forward_backward(const struct layer_call *c, const struct reach
                                          weights_gradient_or(w, t->ln2_b, s->sink + H),
                                          weights_gradient_or(w, t->f2_b, s->sink + 2 * H)};
     const real *dy = residual_norm_backward(&norm2, &drop, c->batch, d, s->dy, &to, s->lanes);
+    timing_mark(TIMING_NORM);
     if (!r->feed2)
         return;
     struct dense dense = dense_of(c);
@@ -197,12 +204,14 @@ static void feed_forward_backward(const struct layer_call *c, const struct reach
         memset(s->dg, 0, (size_t)(N * F) * sizeof *s->dg);
     activation_backward(c->model->config.hidden_act, N, F, c->keep->u, g, s->dg, s->dense.a,
                         weights_gradient_or(w, t->f1_b, s->sink));
+    timing_mark(TIMING_ACTIVATION);
     dense_backward_weight(&dense, t->f2_w, dyo, activated(&g), F, H);
     if (!r->feed1)
         return;
     struct operand duo = {s->dg, s->dense.a};
     if (weights_trains(w, t->f1_w)) {
         layer_norm_output(&norm1, N, s->h1);
+        timing_mark(TIMING_NORM);
         dense_backward_weight(&dense, t->f1_w, duo, dense_operand(&dense, s->h1, H, s->dense.b), H,
                               F);
     }
@@ -224,6 +233,7 @@ static void attention_block_backward(const struct layer_call *c, const struct re
                                          weights_gradient_or(w, t->ln1_b, s->sink + H),
                                          weights_gradient_or(w, t->o_b, s->sink + 2 * H)};
     const real *dy = residual_norm_backward(&norm1, &drop, c->batch, d, s->dy, &to, s->lanes);
+    timing_mark(TIMING_NORM);
     struct dense dense = dense_of(c);
     struct dense_triple triple = triple_of(c);
     struct operand dyo = dense_operand(&dense, dy, H, s->dense.c);
@@ -236,6 +246,7 @@ static void attention_block_backward(const struct layer_call *c, const struct re
 
     struct attention attention = attention_of(c);
     attention_backward(&attention, c->keep->context, s->dcontext, s->dk, s->dv);
+    timing_mark(TIMING_ATTENTION);
     dense_triple_backward(&dense, input ? d : NULL, (const real *[]){s->dcontext, s->dk, s->dv},
                           dense_operand(&dense, x, H, s->dense.b), &triple, H);
 }

@@ -17,6 +17,7 @@
 #include "trainer/model/head.h"
 #include "trainer/model/linear.h"
 #include "trainer/model/pooling.h"
+#include "trainer/model/timing.h"
 #include "trainer/model/vector_math.h"
 
 struct pass {
@@ -196,6 +197,7 @@ static void keep_input(struct pass *p, int32_t depth, const real *x)
         return;
     if (x == p->hidden) {
         memcpy(p->input, x, (size_t)(p->batch.N * p->model->config.hidden_size) * sizeof *x);
+        timing_mark(TIMING_OTHER);
         x = p->input;
     }
     p->lowest_input = x;
@@ -210,6 +212,7 @@ static const real *encode(struct pass *p, const real *boundary, int32_t until)
             struct layer_norm norm = embedding_norm(p);
             struct dropout drop = embedding_dropout(p);
             embedding_forward(p->model, &p->weights, &norm, &drop, &p->batch, p->hidden);
+            timing_mark(TIMING_EMBEDDING);
         } else {
             struct layer_call c = layer_at(p, depth);
             keep_input(p, depth, x);
@@ -270,6 +273,7 @@ static bool task_counts(const struct pass *p, int32_t task)
 void pass_forward(struct pass *p, const real *params, const struct batch *batch,
                   const struct pass_plan *plan, const real *boundary)
 {
+    timing_mark(TIMING_OTHER);
     begin(p, params, batch, plan);
     p->top_features = features(p, boundary);
     forward_heads(p);
@@ -278,6 +282,7 @@ void pass_forward(struct pass *p, const real *params, const struct batch *batch,
         if (task_counts(p, t))
             head_loss(batch->B, p->model->task[t].classes, p->logits[t], batch_labels(batch, t),
                       &plan->loss[t], p->dlogits[t], &p->sums[t]);
+    timing_mark(TIMING_HEADS);
 }
 
 void pass_forward_boundary(struct pass *p, const real *params, const struct batch *batch,
@@ -365,6 +370,7 @@ static void backward_depth(struct pass *p, int32_t depth, int32_t lowest)
         if (lowest < depth)
             pooling_backward(p->model->pooling, &p->batch, p->model->config.hidden_size, dfeatures,
                              p->where, p->d);
+        timing_mark(TIMING_HEADS);
     } else if (depth > 0) {
         struct layer_call c = layer_at(p, depth);
         encoder_layer_backward(&c, input_of(p, depth), p->d, lowest < depth);
@@ -372,12 +378,14 @@ static void backward_depth(struct pass *p, int32_t depth, int32_t lowest)
         struct layer_norm norm = embedding_norm(p);
         struct dropout drop = embedding_dropout(p);
         embedding_backward(p->model, &p->weights, &norm, &drop, &p->batch, p->d, p->scratch.sink);
+        timing_mark(TIMING_EMBEDDING);
     }
 }
 
 void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_done done,
                    void *context)
 {
+    timing_mark(TIMING_OTHER);
     p->weights.params = params;
     p->weights.grads = grads;
     int32_t lowest = lowest_trained(p);

@@ -1,0 +1,133 @@
+/*
+ * See peak.h.  Twelve sums hide a latency of four cycles on two units, or of five on two.  The best
+ * of many short loops counts, since other work on the machine only ever makes one slower.
+ */
+#include "trainer/model/peak.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "comm/base/clock.h"
+
+enum { SUMS = 12, ROUNDS = 20000 };
+
+/* ROUNDS * SUMS operations `step` on vectors; answers a number that depends on all of them. */
+#define PEAK_ROUNDS(vector, set, step, take)                                                       \
+    vector sum[SUMS], a = set(1.0f), b = set(1e-9f);                                               \
+    float total = 0;                                                                               \
+    for (int i = 0; i < SUMS; i++)                                                                 \
+        sum[i] = set((float)i);                                                                    \
+    for (int round = 0; round < ROUNDS; round++) {                                                 \
+        _Pragma("GCC unroll 12") for (int i = 0; i < SUMS; i++) sum[i] = step(sum[i], a, b);       \
+    }                                                                                              \
+    for (int i = 0; i < SUMS; i++)                                                                 \
+        total += take(sum[i]);                                                                     \
+    return total;
+
+struct loop {
+    float (*run)(void);
+    double operations; /* of one vector operation */
+};
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#define FMA512(s, a, b) _mm512_fmadd_ps(s, a, b)
+#define FMA256(s, a, b) _mm256_fmadd_ps(s, a, b)
+#define DOT512(s, a, b) _mm512_dpbf16_ps(s, (__m512bh)(a), (__m512bh)(b))
+
+__attribute__((target("avx512f"))) static float loop_avx512(void)
+{
+    PEAK_ROUNDS(__m512, _mm512_set1_ps, FMA512, _mm512_cvtss_f32)
+}
+
+__attribute__((target("avx512f,avx512bf16"))) static float loop_bf16(void)
+{
+    PEAK_ROUNDS(__m512, _mm512_set1_ps, DOT512, _mm512_cvtss_f32)
+}
+
+__attribute__((target("avx2,fma"))) static float loop_avx2(void)
+{
+    PEAK_ROUNDS(__m256, _mm256_set1_ps, FMA256, _mm256_cvtss_f32)
+}
+
+#endif
+
+typedef float lanes4 __attribute__((vector_size(16)));
+
+static inline lanes4 set4(float x)
+{
+    return (lanes4){x, x, x, x};
+}
+
+static inline lanes4 multiply_add4(lanes4 s, lanes4 a, lanes4 b)
+{
+    return s * a + b;
+}
+
+static inline float take4(lanes4 v)
+{
+    return v[0];
+}
+
+static float loop_portable(void)
+{
+    PEAK_ROUNDS(lanes4, set4, multiply_add4, take4)
+}
+
+static struct loop float_loop(void)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f"))
+        return (struct loop){loop_avx512, 32};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return (struct loop){loop_avx2, 16};
+#endif
+    return (struct loop){loop_portable, 8};
+}
+
+static double best_rate(const struct loop *loop, double seconds)
+{
+    double best = 0, end_s = clock_now_s() + seconds;
+    volatile float seen = 0;
+    do {
+        double begin_s = clock_now_s();
+        seen = seen + loop->run();
+        double rate = loop->operations * SUMS * ROUNDS / (clock_now_s() - begin_s);
+        best = rate > best ? rate : best;
+    } while (clock_now_s() < end_s);
+    return best;
+}
+
+double peak_float(double seconds)
+{
+    struct loop loop = float_loop();
+    return best_rate(&loop, seconds);
+}
+
+double peak_bf16(double seconds)
+{
+#if defined(__x86_64__)
+    struct loop loop = {loop_bf16, 64};
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512bf16"))
+        return best_rate(&loop, seconds);
+#endif
+    (void)seconds;
+    return 0;
+}
+
+double peak_copy(char *to, const char *from, int64_t bytes, double seconds)
+{
+    memcpy(to, from, (size_t)bytes); /* so that the pages are there */
+    double best = 0, end_s = clock_now_s() + seconds;
+    do {
+        double begin_s = clock_now_s();
+        memcpy(to, from, (size_t)bytes);
+        double rate = 2.0 * (double)bytes / (clock_now_s() - begin_s);
+        best = rate > best ? rate : best;
+    } while (clock_now_s() < end_s);
+    return best;
+}
