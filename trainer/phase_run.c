@@ -80,7 +80,7 @@ struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_pla
                                 .micro_tokens = (int32_t)(micro < most ? micro : most),
                                 .max_sentences = (int32_t)plan->phase->sentences,
                                 .start = start,
-                                .train_from = plan->train_from};
+                                .train_from = plan->phase->frozen_dropout ? 0 : plan->train_from};
 }
 
 static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
