@@ -88,6 +88,8 @@ mt_status file_fd_open(int *fd, int64_t *size_bytes, const char *path)
 {
     /* O_NONBLOCK: opening a named pipe must not wait for a writer. */
     int opened = fault() ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (opened < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return MT_FAIL(MT_DATA, "%s: cannot open: %s%s", path, strerror(errno), mend_of(ENOENT));
     if (opened < 0)
         return fail_errno("open", path);
     struct stat info;

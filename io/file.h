@@ -21,13 +21,13 @@
 #include "comm/base/status.h"
 
 /* Local.  The whole file in *bytes, followed by a NUL that *count does not include.
- * Owns: the caller, mt_free.  Errors: IO; DATA where it is larger than max_bytes. */
+ * Owns: the caller, mt_free.  Errors: IO; DATA where it is not there or larger than max_bytes. */
 mt_status file_read(char **bytes, int64_t *count, const char *path, int64_t max_bytes) MT_CHECKED;
 
 /* Local.  Writes count bytes as `path`, atomically and durably.  Errors: IO, NOMEM. */
 mt_status file_write_atomic(const char *path, const void *bytes, int64_t count) MT_CHECKED;
 
-/* Local.  XXH64 of a file's bytes, and its size (NULL = not wanted).  Errors: IO. */
+/* Local.  XXH64 of a file's bytes, and its size (NULL = not wanted).  Errors: IO, DATA (absent). */
 mt_status file_hash(uint64_t *hash, int64_t *size_bytes, const char *path) MT_CHECKED;
 
 /* A file that is being written.  hash and size_bytes count what was handed in so far. */
@@ -50,7 +50,7 @@ mt_status file_writer_commit(struct file_writer *w) MT_CHECKED;
 void file_writer_discard(struct file_writer *w);
 
 /* Local.  Plain descriptors for readers that page through a file.  file_fd_open refuses folders and
- * everything else that is not a regular file.  Errors: IO. */
+ * everything else that is not a regular file.  Errors: IO; DATA where there is none. */
 mt_status file_fd_open(int *fd, int64_t *size_bytes, const char *path) MT_CHECKED;
 mt_status file_fd_read(int fd, void *bytes, int64_t capacity, int64_t *got,
                        const char *path) MT_CHECKED;

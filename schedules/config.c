@@ -153,7 +153,7 @@ static mt_status add_file(struct bundle *b, const char *path)
             return MT_FAIL(MT_ARG, "a file name with control characters");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return MT_FAIL(MT_IO, "cannot open %s: %s", path, strerror(errno));
+        return MT_FAIL(MT_CONFIG, "cannot open %s: %s", path, strerror(errno));
     char *text = NULL;
     int64_t count = 0;
     mt_status st;
@@ -173,7 +173,7 @@ mt_status config_bundle_read(char **text, const char *path)
 {
     char real[PATH_MAX];
     if (realpath(path, real) == NULL)
-        return MT_FAIL(MT_IO, "cannot open %s: %s", path, strerror(errno));
+        return MT_FAIL(MT_CONFIG, "cannot open %s: %s", path, strerror(errno));
     *strrchr(real, '/') = '\0';
     struct bundle b = {.depth = 0};
     text_printf(&b.out, "#@folder %s\n", real[0] == '\0' ? "/" : real);

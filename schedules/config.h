@@ -46,7 +46,7 @@ enum {
 };
 
 /* Local.  Reads path and its includes.  Owns: the caller, until mt_free(&text).
- * Errors: IO, CONFIG (include cycle, missing include, too large, NUL byte, open comment). */
+ * Errors: IO, CONFIG (no such file, include cycle, missing include, too large, NUL byte, open comment). */
 mt_status config_bundle_read(char **text, const char *path) MT_CHECKED;
 
 /* Local.  Parses a bundle, or any libconfig text without includes, and applies overrides

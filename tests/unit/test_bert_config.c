@@ -76,7 +76,7 @@ static void what_is_no_bert_encoder_is_refused(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         expect_fail(bert_config_read(&c, test_write_text("c.json", bad[i].text)), MT_DATA,
                     bad[i].part);
-    expect_fail(bert_config_read(&c, test_path("absent.json")), MT_IO, "absent.json");
+    expect_fail(bert_config_read(&c, test_path("absent.json")), MT_DATA, "absent.json");
 }
 
 static void what_is_written_is_read_back(void **state)

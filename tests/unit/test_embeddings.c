@@ -242,8 +242,8 @@ static void headers_that_lie_are_refused(void **state)
     }
     struct embeddings *e;
     expect_fail(embeddings_open(&e, test_write_text("h.tsv", "1\t2\n")), MT_ARG, ".h5 or .npy");
-    expect_fail(embeddings_open(&e, test_path("absent.h5")), MT_IO, "absent.h5");
-    expect_fail(embeddings_open(&e, test_path("absent.npy")), MT_IO, "absent.npy");
+    expect_fail(embeddings_open(&e, test_path("absent.h5")), MT_DATA, "absent.h5");
+    expect_fail(embeddings_open(&e, test_path("absent.npy")), MT_DATA, "absent.npy");
 }
 
 static void every_fault_leaves_no_file_or_all_of_it(void **state)

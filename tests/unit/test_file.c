@@ -52,7 +52,7 @@ static void missing_files_folders_and_pipes_are_io_errors_that_name_the_path(voi
     char *bytes = NULL;
     int64_t count;
     const char *path = test_path("absent");
-    assert_int_equal(file_read(&bytes, &count, path, 10), MT_IO);
+    assert_int_equal(file_read(&bytes, &count, path, 10), MT_DATA);
     assert_non_null(strstr(mt_error_peek()->message, path));
     assert_non_null(strstr(mt_error_peek()->message, "No such file"));
     assert_int_equal(file_read(&bytes, &count, test_dir(), 10), MT_IO);

@@ -153,7 +153,7 @@ static void a_missing_file_is_an_error_that_names_it(void **state)
 {
     (void)state;
     assert_int_equal(file_remove(test_path("metrics.jsonl")), MT_OK);
-    assert_int_equal(report_write(test_dir()), MT_IO);
+    assert_int_equal(report_write(test_dir()), MT_DATA);
     assert_non_null(strstr(mt_error_peek()->message, "metrics.jsonl"));
 }
 

@@ -193,7 +193,7 @@ static void a_length_that_lies_costs_no_memory(void **state)
     for (long n = 0; n < 8; n++)
         expect_fail(safetensors_open(&f, test_write_file("l.safetensors", "abcdefgh", n)), MT_DATA,
                     "truncated");
-    expect_fail(safetensors_open(&f, test_path("absent")), MT_IO, "absent");
+    expect_fail(safetensors_open(&f, test_path("absent")), MT_DATA, "absent");
     expect_fail(safetensors_open(&f, test_dir()), MT_IO, "folder");
 }
 

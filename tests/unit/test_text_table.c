@@ -262,7 +262,7 @@ static void an_empty_file_and_an_unknown_extension_are_refused(void **state)
     assert_int_equal(read_path(test_write_text("r.csv", "\n\n"), NULL, NULL), MT_DATA);
     assert_int_equal(read_path(test_write_text("r.jsonl", "\n"), NULL, NULL), MT_DATA);
     assert_int_equal(read_path(test_write_text("r.txt", "a\n"), NULL, NULL), MT_ARG);
-    assert_int_equal(read_path(test_path("absent.tsv"), NULL, NULL), MT_IO);
+    assert_int_equal(read_path(test_path("absent.tsv"), NULL, NULL), MT_DATA);
     struct text_format f = {.kind = TEXT_JSONL};
     expect_bytes("r2.txt", "{\"a\":1}\n", 8, &f, "1:1\n");
 }

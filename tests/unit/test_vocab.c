@@ -171,7 +171,7 @@ static void broken_files_are_refused_by_name(void **state)
             fail_msg("case %zu: %s", i, mt_error_peek()->message);
     }
     struct vocab v;
-    assert_int_equal(vocab_open(&v, in_dir("absent"), VOCAB_CASE_AUTO), MT_IO);
+    assert_int_equal(vocab_open(&v, in_dir("absent"), VOCAB_CASE_AUTO), MT_DATA);
 }
 
 static void the_hash_names_tokens_order_and_switches(void **state)
