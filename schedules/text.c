@@ -109,27 +109,29 @@ void text_release(struct text *t)
 
 enum { WORD_MAX = 48 };
 
-/* Levenshtein distance, one row; both words shorter than WORD_MAX. */
+/* Edit distance in which two neighbours that changed places count as one edit (optimal string
+ * alignment); both words shorter than WORD_MAX. */
 static int edit_distance(const char *a, const char *b)
 {
-    int row[WORD_MAX + 1];
-    int n = (int)strlen(b);
+    int table[WORD_MAX + 1][WORD_MAX + 1];
+    int m = (int)strlen(a), n = (int)strlen(b);
     for (int j = 0; j <= n; j++)
-        row[j] = j;
-    for (int i = 1; a[i - 1] != '\0'; i++) {
-        int diagonal = row[0];
-        row[0] = i;
+        table[0][j] = j;
+    for (int i = 1; i <= m; i++) {
+        table[i][0] = i;
         for (int j = 1; j <= n; j++) {
-            int best = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
+            int best = table[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+            if (table[i - 1][j] + 1 < best)
+                best = table[i - 1][j] + 1;
+            if (table[i][j - 1] + 1 < best)
+                best = table[i][j - 1] + 1;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && table[i - 2][j - 2] + 1 < best)
+                best = table[i - 2][j - 2] + 1;
+            table[i][j] = best;
         }
     }
-    return row[n];
+    return table[m][n];
 }
 
 const char *text_nearest(const char *word, const char *const *names, int32_t count)
