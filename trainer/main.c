@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "comm/agree.h"
+#include "comm/base/hash.h"
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
 #include "comm/stop.h"
@@ -104,10 +105,21 @@ static enum log_level take_verbosity(int *argc, char **argv)
     return (enum log_level)level;
 }
 
+/* Ranks that were told different things would wait for each other in different places. */
+static mt_status agree_on_words(const struct comm *world, int argc, char **argv)
+{
+    struct hash64 h;
+    hash64_init(&h, 0);
+    for (int i = 0; i < argc; i++)
+        hash64_add_string(&h, argv[i]);
+    return comm_agree_equal(world, "the command line", hash64_value(&h));
+}
+
 static mt_status run_command(const struct comm *world, int argc, char **argv)
 {
     const struct command *command;
     int skip;
+    MT_TRY(agree_on_words(world, argc, argv));
     MT_TRY(choose_command(argc, argv, &command, &skip));
     struct invocation call = {world, argc - skip, argv + skip};
     if (command->ranks == COMMAND_ALL)
