@@ -9,7 +9,7 @@
 
 #include "comm/base/clock.h"
 #include "io/report.h"
-#include "trainer/phase_run.h"
+#include "trainer/freeze_audit.h"
 
 /* Appends the event that was begun. */
 static void end_event(struct run *run)
@@ -77,7 +77,7 @@ void event_phase_end(struct run *run, int32_t phase)
     log_info("phase \"%s\" ended at step %lld (%s); frozen: %d tensors verified unchanged",
              phase_name(run, phase), (long long)run->machine.step, why,
              run->phase.plan->frozen_tensors);
-    for (int32_t i = -1; (i = phase_run_next_untouched(run, i)) >= 0;) {
+    for (int32_t i = -1; (i = freeze_audit_next_untouched(run, i)) >= 0;) {
         const char *name = run->model.table.entry[i].name;
         size_t used = strlen(run->untouched_names);
         event_warning(run,

@@ -9,6 +9,7 @@
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
 #include "trainer/events.h"
+#include "trainer/freeze_audit.h"
 #include "trainer/phase_cache.h"
 #include "trainer/save.h"
 #include "trainer/update.h"
@@ -44,20 +45,6 @@ static void choose_losses(struct run *run, const struct phase_plan *plan)
         run->phase.loss[t].active = plan->active[t];
         run->phase.loss[t].weight = (real)plan->loss_weight[t];
     }
-}
-
-static mt_status hash_frozen(struct run *run, const struct phase_plan *plan)
-{
-    const struct tensor_table *table = &run->model.table;
-    MT_TRY(mt_alloc(&run->phase.frozen_hash, table->count, sizeof(uint64_t), "frozen hashes"));
-    MT_TRY(mt_alloc(&run->phase.touched, table->count, 1, "touched tensors"));
-    for (int32_t i = 0; i < table->count; i++) {
-        const struct tensor *e = &table->entry[i];
-        if (!plan->trainable[i])
-            run->phase.frozen_hash[i] =
-                hash64_of(run->params + e->offset, e->count * (int64_t)sizeof(float));
-    }
-    return MT_OK;
 }
 
 struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_plan *plan,
@@ -162,7 +149,7 @@ mt_status phase_run_enter(struct run *run)
     choose_losses(run, plan);
     measure_phase(run, plan);
     event_phase_begin(run);
-    MT_ALL(run->world, hash_frozen(run, plan));
+    MT_ALL(run->world, freeze_audit_begin(run));
     MT_TRY(phase_cache_open(run));
     if (run->cache != NULL) {
         run->phase.boundary = prefix_cache_read_train;
@@ -183,7 +170,7 @@ mt_status phase_run_rehearse(struct run *run, lanes_boundary boundary, void *con
     run->phase.start = start;
     choose_losses(run, plan);
     measure_phase(run, plan);
-    MT_ALL(run->world, hash_frozen(run, plan));
+    MT_ALL(run->world, freeze_audit_begin(run));
     return prepare_steps(run, plan);
 }
 
@@ -200,34 +187,5 @@ void phase_run_leave(struct run *run)
     mt_free(&phase->piece);
     checkpoint_base_release(&phase->base);
     mt_free(&phase->frozen_hash);
-    mt_free(&phase->touched);
     memset(phase, 0, sizeof *phase);
-}
-
-static mt_status verify_local(const struct run *run)
-{
-    const struct tensor_table *table = &run->model.table;
-    for (int32_t i = 0; i < table->count; i++) {
-        const struct tensor *e = &table->entry[i];
-        if (!run->phase.plan->trainable[i] &&
-            hash64_of(run->params + e->offset, e->count * (int64_t)sizeof(float)) !=
-                run->phase.frozen_hash[i])
-            return MT_FAIL(MT_BUG, "frozen tensor %s changed during phase \"%s\"", e->name,
-                           run->phase.plan->phase->name);
-    }
-    return MT_OK;
-}
-
-mt_status phase_run_verify_frozen(const struct run *run)
-{
-    MT_ALL(run->world, verify_local(run));
-    return MT_OK;
-}
-
-int32_t phase_run_next_untouched(const struct run *run, int32_t from)
-{
-    for (int32_t i = from + 1; i < run->model.table.count; i++)
-        if (run->phase.plan->trainable[i] && !run->phase.touched[i])
-            return i;
-    return -1;
 }

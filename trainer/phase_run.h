@@ -24,12 +24,4 @@ struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_pla
 /* Local.  Drops what phase_run_enter made.  Accepts a run that is in no phase. */
 void phase_run_leave(struct run *run);
 
-/* Collective.  The freeze audit: compares the hashes of all frozen tensors with those at the
- * phase's start.  Errors: BUG naming the first tensor that changed. */
-mt_status phase_run_verify_frozen(const struct run *run) MT_CHECKED;
-
-/* Local.  Index of a tensor declared trainable whose gradient has been zero in every step of the
- * phase, after `from`; -1 = none left. */
-int32_t phase_run_next_untouched(const struct run *run, int32_t from);
-
 #endif

@@ -13,6 +13,7 @@
 #include "io/embeddings.h"
 #include "io/file.h"
 #include "trainer/events.h"
+#include "trainer/freeze_audit.h"
 #include "trainer/row_blocks.h"
 
 /* The pooled vectors and labels of one split of one data set. */
@@ -197,8 +198,7 @@ mt_status probe_phase_run(struct run *run)
             continue;
         MT_TRY(comm_broadcast(run->world, run->params + e->offset,
                               e->count * (int64_t)sizeof(float), 0));
-        run->phase.frozen_hash[i] =
-            hash64_of(run->params + e->offset, e->count * (int64_t)sizeof(float));
+        freeze_audit_adopt(run, i);
     }
     return MT_OK;
 }

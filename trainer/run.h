@@ -55,7 +55,6 @@ struct phase_run {
     struct task_loss loss[MODEL_TASKS_MAX];
     int64_t steps, warmup_steps, decay_steps; /* as planned */
     uint64_t *frozen_hash;                    /* [tensors] at the phase's start */
-    uint8_t *touched;                         /* [tensors] got a gradient that is not zero */
     struct checkpoint_base base;              /* of the frozen tensors, once base_known; rank 0 */
     bool base_known;
     double begin_s;

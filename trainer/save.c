@@ -16,7 +16,7 @@
 #include "io/file.h"
 #include "trainer/decisions.h"
 #include "trainer/events.h"
-#include "trainer/phase_run.h"
+#include "trainer/freeze_audit.h"
 #include "trainer/update.h"
 
 enum { STATE_VERSION = 1 };
@@ -264,7 +264,7 @@ mt_status save_checkpoint(struct run *run)
         return MT_OK;
     }
     if (run->phase.plan != NULL)
-        MT_TRY(phase_run_verify_frozen(run));
+        MT_TRY(freeze_audit_verify(run));
     MT_TRY(update_gather_moments(run));
     mt_status st = run->world->rank == 0 ? write_checkpoint(run, &size_bytes) : MT_OK;
     update_drop_foreign_moments(run);

@@ -19,6 +19,7 @@
 #include "jobs/slurm.h"
 #include "trainer/decisions.h"
 #include "trainer/events.h"
+#include "trainer/freeze_audit.h"
 #include "trainer/phase_run.h"
 #include "trainer/probe_phase.h"
 #include "trainer/save.h"
@@ -130,10 +131,10 @@ static mt_status evaluate(struct run *run)
 static mt_status leave_phase(struct run *run)
 {
     int32_t index = (int32_t)(run->phase.plan - run->plan);
-    MT_TRY(phase_run_verify_frozen(run));
+    MT_TRY(freeze_audit_verify(run));
     run->frozen_checks += run->phase.plan->frozen_tensors;
-    event_phase_end(run, index);
     MT_TRY(update_gather_moments(run));
+    event_phase_end(run, index);
     phase_run_leave(run);
     run->save_due = run->save_due || run->job.train.keep_phase_ends;
     return MT_OK;

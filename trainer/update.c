@@ -9,7 +9,6 @@
 #include "comm/base/memory.h"
 
 #include "trainer/optim/adamw.h"
-#include "trainer/phase_run.h"
 
 struct update {
     struct run *run;
@@ -46,20 +45,6 @@ static mt_status update_piece(void *context, int32_t index, int32_t worker)
     return MT_OK;
 }
 
-/* Notes which tensors have ever had a gradient, for the audit; cheap once all have. */
-static void note_touched(struct run *run, const float *grads)
-{
-    for (int32_t i = -1; (i = phase_run_next_untouched(run, i)) >= 0;) {
-        const struct tensor *e = &run->model.table.entry[i];
-        for (int64_t k = 0; k < e->count; k++) {
-            if (grads[e->offset + k] != 0.0f) {
-                run->phase.touched[i] = 1;
-                break;
-            }
-        }
-    }
-}
-
 mt_status update_parameters(struct run *run, float *grads, double lr_factor, double divisor,
                             double grad_norm)
 {
@@ -70,7 +55,6 @@ mt_status update_parameters(struct run *run, float *grads, double lr_factor, dou
     struct update u = {run, grads, lr_factor, scale};
     if (!run->job.optimizer.shard && !reducer_sum_is_whole(run->phase.reducer))
         MT_TRY(reducer_gather(run->phase.reducer, grads));
-    note_touched(run, grads);
     for (int32_t i = 0; i < run->model.table.count; i++)
         if (plan->trainable[i])
             run->adam_steps[i]++;

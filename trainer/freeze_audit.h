@@ -1,0 +1,24 @@
+/*
+ * freeze_audit: what was declared frozen did not change, what was declared trainable did learn.
+ */
+#ifndef MT_TRAINER_FREEZE_AUDIT_H
+#define MT_TRAINER_FREEZE_AUDIT_H
+
+#include "trainer/run.h"
+
+/* Local.  At a phase's start: hashes of its frozen tensors into run->phase.  Errors: NOMEM. */
+mt_status freeze_audit_begin(struct run *run) MT_CHECKED;
+
+/* Local.  Takes a frozen tensor's present bytes for its own: a head that was just fitted. */
+void freeze_audit_adopt(struct run *run, int32_t tensor);
+
+/* Collective.  Compares the hashes of all frozen tensors with those at the phase's start.
+ * Errors: BUG naming the first tensor that changed. */
+mt_status freeze_audit_verify(const struct run *run) MT_CHECKED;
+
+/* Local.  Index of the next trained tensor after `from` whose gradient has been zero in all of its
+ * updates, so that its first moment is zero; -1 = none left.  The moments must be whole on this
+ * rank (update_gather_moments). */
+int32_t freeze_audit_next_untouched(const struct run *run, int32_t from);
+
+#endif
