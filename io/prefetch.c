@@ -147,6 +147,16 @@ static mt_status create_buffers(struct prefetch *p)
     return MT_OK;
 }
 
+int64_t prefetch_bytes(const struct prefetch_config *c)
+{
+    const int64_t word = (int64_t)sizeof(int32_t);
+    int64_t tokens = lane_plan_tokens_bound(c->lanes, c->batch_sentences, c->max_tokens);
+    int64_t sentence = word * (1 + c->task_count) + (int64_t)sizeof(int64_t);
+    int64_t lane = 2 * word * tokens + sentence * c->batch_sentences;
+    int64_t step = ((int64_t)sizeof(struct sample) + word * c->task_count) * c->batch_sentences;
+    return ((c->depth > 0 ? c->depth : PREFETCH_DEPTH) + 1) * (c->lane_count * lane + step);
+}
+
 mt_status prefetch_create(struct prefetch **out, const struct prefetch_config *config)
 {
     struct prefetch *p;

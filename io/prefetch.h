@@ -71,6 +71,9 @@ void prefetch_give_back(struct prefetch *p, struct step_batch *batch);
 void prefetch_stop(struct prefetch *p);
 void prefetch_destroy(struct prefetch **p);
 
+/* Local.  Bytes of the buffers that prefetch_create would take. */
+int64_t prefetch_bytes(const struct prefetch_config *config);
+
 /* Local.  Seconds that prefetch_take has waited since creation. */
 double prefetch_waited_s(const struct prefetch *p);
 

@@ -29,6 +29,7 @@ struct command {
 };
 
 extern const struct command command_train, command_serve, command_pack, command_vocab,
-    command_check, command_eval, command_predict, command_embed, command_export, command_inspect;
+    command_check, command_eval, command_predict, command_embed, command_export, command_inspect,
+    command_plan;
 
 #endif

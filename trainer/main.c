@@ -19,7 +19,7 @@
 
 static const struct command *const commands[] = {&command_pack,   &command_vocab,   &command_check,
                                                  &command_eval,   &command_predict, &command_embed,
-                                                 &command_export, &command_inspect};
+                                                 &command_export, &command_inspect, &command_plan};
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

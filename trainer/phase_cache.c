@@ -58,26 +58,37 @@ static bool is_possible(const struct phase_plan *plan, const char **why)
     return *why == NULL;
 }
 
+mt_status phase_cache_choose(const struct run *run, const struct phase_plan *plan, int64_t steps,
+                             int64_t free_bytes, bool *use, const char **why)
+{
+    struct prefix_setup setup = phase_cache_setup(run, plan);
+    *use = is_possible(plan, why);
+    if (!*use && plan->phase->cache == CACHE_ON && plan->phase->frozen_dropout)
+        return MT_FAIL(MT_CONFIG, "%s: cache = on and frozen_dropout = true exclude each other",
+                       plan->phase->where);
+    if (!*use)
+        return MT_OK;
+    if (plan->phase->cache == CACHE_OFF && !plan->probe) {
+        *use = false;
+        *why = "cache = off";
+    } else if (plan->phase->cache == CACHE_ON) {
+        *why = "cache = on";
+    } else {
+        *use = phase_cache_pays(run, plan, steps, prefix_cache_bytes(&setup), free_bytes, why);
+    }
+    return MT_OK;
+}
+
 /* Root.  The decision of a first entry. */
 static mt_status decide(const struct run *run, const struct phase_plan *plan, bool *use)
 {
     const char *why;
-    struct prefix_setup setup = phase_cache_setup(run, plan);
-    *use = is_possible(plan, &why);
-    if (*use && plan->phase->cache == CACHE_OFF && !plan->probe) {
-        *use = false;
-        why = "cache = off";
-    } else if (*use && plan->phase->cache != CACHE_ON) {
+    if (is_possible(plan, &why))
         MT_TRY(file_make_dir(run->cache_dir));
-        *use = phase_cache_pays(run, plan, run->phase.steps, prefix_cache_bytes(&setup),
-                                prefix_file_free_bytes(run->cache_dir), &why);
-    } else if (!*use && plan->phase->cache == CACHE_ON && plan->phase->frozen_dropout) {
-        return MT_FAIL(MT_CONFIG, "%s: cache = on and frozen_dropout = true exclude each other",
-                       plan->phase->where);
-    }
+    MT_TRY(phase_cache_choose(run, plan, run->phase.steps, prefix_file_free_bytes(run->cache_dir),
+                              use, &why));
     if (plan->train_from > 0)
-        log_info("prefix cache: %s (%s)", *use ? "used" : "not used",
-                 *use && plan->phase->cache == CACHE_ON ? "cache = on" : why);
+        log_info("prefix cache: %s (%s)", *use ? "used" : "not used", why);
     return decisions_add_cache(run, run->machine.phase, *use);
 }
 

@@ -55,6 +55,13 @@ static void clear_line(void)
     state.line_drawn = false;
 }
 
+enum log_level log_set_level(enum log_level level)
+{
+    enum log_level before = state.level;
+    state.level = level;
+    return before;
+}
+
 static void write_line(enum log_level level, const char *format, va_list args)
 {
     static const char *const prefix[] = {"error: ", "warning: ", "", ""};

@@ -16,6 +16,9 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DETAIL };
 /* Local.  To be called once, before other threads; level: the most talkative that is shown. */
 void log_init(int rank, enum log_level level);
 
+/* Local.  Sets the most talkative level that is shown; answers the one before. */
+enum log_level log_set_level(enum log_level level);
+
 /* Local.  Also append to run_dir/log.txt (rank 0) or run_dir/log-rankN.txt.  A folder that cannot
  * be written costs the file, not the run.  NULL closes. */
 void log_set_dir(const char *run_dir);
