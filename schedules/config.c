@@ -184,6 +184,29 @@ mt_status config_bundle_read(char **text, const char *path)
     return st;
 }
 
+mt_status config_bundle_replace(char **text, const char *path)
+{
+    char found[PATH_MAX], named[PATH_MAX];
+    (void)snprintf(named, sizeof named, "%s.cfg", path);
+    if (!is_file(path) && !find_include("", path, found) && !find_include("", named, found))
+        return MT_FAIL(MT_CONFIG,
+                       "cannot find the schedule %s: looked in $MTTRAIN_HOME and among the "
+                       "schedules that come with mttrain",
+                       path);
+    struct bundle b = {.depth = 0};
+    text_printf(&b.out, "%s%s", *text, CONFIG_REPLACE_LINE);
+    mt_status st = add_file(&b, is_file(path) ? path : found);
+    char *both;
+    if (st == MT_OK)
+        st = text_finish(&b.out, &both);
+    text_release(&b.out);
+    if (st != MT_OK)
+        return st;
+    mt_free(text);
+    *text = both;
+    return MT_OK;
+}
+
 mt_status config_load(struct config **out, const char *path, const char *const *overrides,
                       int32_t override_count)
 {

@@ -46,8 +46,14 @@ enum {
 };
 
 /* Local.  Reads path and its includes.  Owns: the caller, until mt_free(&text).
- * Errors: IO, CONFIG (no such file, include cycle, missing include, too large, NUL byte, open comment). */
+ * Errors: IO, CONFIG (no such file, include cycle, missing include, too large, NUL byte, open
+ * comment). */
 mt_status config_bundle_read(char **text, const char *path) MT_CHECKED;
+
+/* Local.  Adds a second file to a bundle: its settings take the place of the first one's of the
+ * same name, as a schedule's phases do.  path may also name a schedule that comes with mttrain
+ * ("full", "full.cfg").  *text is replaced.  Errors: as config_bundle_read. */
+mt_status config_bundle_replace(char **text, const char *path) MT_CHECKED;
 
 /* Local.  Parses a bundle, or any libconfig text without includes, and applies overrides
  * "key=value": key is a path ("train.epochs", "phases[1].lr", "phases.heads.lr" by the element's

@@ -4,6 +4,9 @@
 
 #include "schedules/text.h"
 
+/* Stands in a bundle between a file and another whose settings replace its own. */
+#define CONFIG_REPLACE_LINE "\n#@replace\n"
+
 struct config_scan {
     const char *file;
     /* Called at `@include "name"`; appends to out.  NULL = includes are refused. */

@@ -369,24 +369,72 @@ static mt_status apply_override(struct config *c, const char *override)
     return st;
 }
 
-static mt_status fill(struct config *c, const char *text, const char *const *overrides,
-                      int32_t override_count)
+/* Parses a part of a bundle into v; `skipped` lines of the bundle stand before it. */
+static mt_status parse_part(struct config *c, struct config_value *v, const char *part,
+                            int64_t bytes, int32_t skipped)
 {
-    struct text scanned = {0};
+    struct text source = {0}, scanned = {0};
     char *flat = NULL;
-    MT_TRY(read_markers(c, text));
-    MT_TRY(mt_alloc(&c->root, 1, sizeof *c->root, "a job file"));
-    c->root->type = VALUE_GROUP;
+    for (int32_t i = 0; i < skipped; i++)
+        text_add(&source, "\n");
+    text_add_bytes(&source, part, bytes);
     struct config_scan scan = {.file = config_file(c), .markers = true};
-    mt_status st = config_scan_text(&scan, text, (int64_t)strlen(text), &scanned);
+    mt_status st =
+        config_scan_text(&scan, source.bytes == NULL ? "" : source.bytes, source.count, &scanned);
     if (st == MT_OK)
         st = text_finish(&scanned, &flat);
     if (st == MT_OK)
-        st = parse_text(c, c->root, flat, NULL);
+        st = parse_text(c, v, flat, NULL);
+    mt_free(&flat);
+    text_release(&source);
+    text_release(&scanned);
+    return st;
+}
+
+/* Puts the settings of the second part in the place of the first one's of the same name. */
+static mt_status replace_members(struct config *c, struct config_value *second)
+{
+    for (int32_t i = 0; i < second->child_count; i++) {
+        struct config_value *from = second->child[i], *to = member(c->root, from->name);
+        struct config_value holder = {.child = &from, .child_count = 1};
+        if (to == NULL)
+            MT_TRY(child_add(c, c->root, from->name, &to));
+        replace_value(to, &holder);
+        to->file = from->file;
+        to->line = from->line;
+    }
+    return MT_OK;
+}
+
+static mt_status parse_second(struct config *c, const char *text, const char *cut)
+{
+    struct config_value *second = NULL;
+    const char *part = cut + strlen(CONFIG_REPLACE_LINE);
+    int32_t skipped = 0;
+    for (const char *at = text; at < part; at++)
+        skipped += *at == '\n';
+    MT_TRY(mt_alloc(&second, 1, sizeof *second, "a schedule file"));
+    second->type = VALUE_GROUP;
+    mt_status st = parse_part(c, second, part, (int64_t)strlen(part), skipped);
+    if (st == MT_OK)
+        st = replace_members(c, second);
+    value_destroy(&second);
+    return st;
+}
+
+static mt_status fill(struct config *c, const char *text, const char *const *overrides,
+                      int32_t override_count)
+{
+    const char *cut = strstr(text, CONFIG_REPLACE_LINE);
+    int64_t bytes = cut != NULL ? cut - text : (int64_t)strlen(text);
+    MT_TRY(read_markers(c, text));
+    MT_TRY(mt_alloc(&c->root, 1, sizeof *c->root, "a job file"));
+    c->root->type = VALUE_GROUP;
+    mt_status st = parse_part(c, c->root, text, bytes, 0);
+    if (st == MT_OK && cut != NULL)
+        st = parse_second(c, text, cut);
     for (int32_t i = 0; st == MT_OK && i < override_count; i++)
         st = apply_override(c, overrides[i]);
-    mt_free(&flat);
-    text_release(&scanned);
     return st;
 }
 

@@ -145,6 +145,8 @@ static mt_status run(const struct invocation *call)
     const struct argument table[] = {
         {"--set", "KEY=VALUE", ARGUMENT_LIST, &words.sets,
          "overrides a key of the job; may be repeated"},
+        {"--schedule", "FILE", ARGUMENT_TEXT, &options.schedule,
+         "another schedule than the job's; also full, staged, ... of those that come along"},
         {"--ranks", "R", ARGUMENT_INT, &words.ranks, "forecast for R ranks instead of those here"},
         {"--threads", "T", ARGUMENT_INT, &words.threads, "of each of them (default: as here)"},
         {"--network", "GB/s", ARGUMENT_REAL, &words.network,

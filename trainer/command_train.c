@@ -8,6 +8,8 @@ static mt_status run(const struct invocation *call)
     struct run_options options = {.resume = "auto"};
     const struct argument table[] = {
         {"--set", "KEY=VALUE", ARGUMENT_LIST, &sets, "overrides a key of the job; may be repeated"},
+        {"--schedule", "FILE", ARGUMENT_TEXT, &options.schedule,
+         "another schedule than the job's; also full, staged, ... of those that come along"},
         {"--resume", "auto|never|PATH", ARGUMENT_TEXT, &options.resume,
          "where to begin (default auto: the newest valid checkpoint of run_dir)"},
         {"--accept-changes", NULL, ARGUMENT_FLAG, &options.accept_changes,

@@ -25,6 +25,7 @@ static mt_status agree_on_command(const struct comm *world, const char *job_path
     struct hash64 h;
     hash64_init(&h, 0);
     hash64_add_string(&h, job_path);
+    hash64_add_string(&h, options->schedule != NULL ? options->schedule : "");
     for (int32_t i = 0; i < options->override_count; i++)
         hash64_add_string(&h, options->overrides[i]);
     return comm_agree_equal(world, "the job file or --set on the command line", hash64_value(&h));
@@ -37,6 +38,8 @@ static mt_status read_job(struct run *run, const char *job_path, const struct ru
     uint64_t hash = 0;
     MT_TRY(agree_on_command(world, job_path, options));
     mt_status st = world->rank == 0 ? config_bundle_read(&text, job_path) : MT_OK;
+    if (st == MT_OK && world->rank == 0 && options->schedule != NULL)
+        st = config_bundle_replace(&text, options->schedule);
     MT_TRY(comm_agree(world, st));
     int64_t bytes = text != NULL ? (int64_t)strlen(text) : 0;
     void *blob = text;

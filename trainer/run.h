@@ -29,7 +29,8 @@
 struct run_options {
     const char *const *overrides; /* --set key=value */
     int32_t override_count;
-    const char *resume; /* auto | never | path of a checkpoint */
+    const char *schedule; /* a file whose settings replace the job's of the same name, or NULL */
+    const char *resume;   /* auto | never | path of a checkpoint */
     bool accept_changes;
 };
 

@@ -83,6 +83,8 @@ static mt_status open_root(struct scratch *s, const char *job_path,
     struct job job = {0};
     mt_status st;
     MT_TRY_GOTO(st, config_bundle_read(&bundle, job_path), done);
+    if (options->schedule != NULL)
+        MT_TRY_GOTO(st, config_bundle_replace(&bundle, options->schedule), done);
     MT_TRY_GOTO(st, job_load(&job, bundle, options->overrides, options->override_count), done);
     (void)snprintf(s->run_dir, sizeof s->run_dir, "%s", job.run_dir);
     if (job.cache.dir != NULL)
