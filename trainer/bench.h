@@ -1,0 +1,46 @@
+/*
+ * bench: what the machine can do at most, and how near a training step comes to it.
+ *
+ * Each part measures, prints a table on rank 0 and, where bench.json is not NULL, adds its numbers
+ * to the open JSON object.  Peaks are measured on all ranks at the same time and added up.
+ */
+#ifndef MT_TRAINER_BENCH_H
+#define MT_TRAINER_BENCH_H
+
+#include "comm/world.h"
+#include "io/json.h"
+#include "trainer/model/model.h"
+
+struct bench {
+    const struct comm *world;
+    struct bert_config config;
+    int32_t tokens; /* of every sentence; 0 = lengths like SST-2's */
+    int32_t sentences, steps, micro_tokens;
+    int32_t lanes; /* of a step: ranks rounded up to a power of two, so that a rank has few */
+    enum model_precision precision;
+    const char *train;        /* pattern, see schedules/pattern.h; "none" = embeddings only */
+    double peak[2];           /* operations/s of all ranks, by enum model_precision; 0 = unknown */
+    struct json_writer *json; /* rank 0, NULL = people's tables */
+};
+
+/* Collective.  Fused multiply-adds, bf16 dot products, memory; fills bench->peak. */
+mt_status bench_peak(struct bench *b) MT_CHECKED;
+
+/* Collective.  The products of an encoder layer by every library and precision there is. */
+mt_status bench_gemm(struct bench *b) MT_CHECKED;
+
+/* Collective.  Whole steps over synthetic sentences: lanes, reduction, clipping, AdamW; or forward
+ * alone where nothing is trained.  Measures the peak first where it is not known. */
+mt_status bench_step(struct bench *b) MT_CHECKED;
+
+/* Collective.  The reduction of all gradients, exact and by MPI, by bucket size. */
+mt_status bench_comm(struct bench *b) MT_CHECKED;
+
+/* Local.  Whether this rank prints for people; a line of a table where it does. */
+bool bench_prints(const struct bench *b);
+void bench_line(const struct bench *b, const char *format, ...) MT_PRINTF(2, 3);
+
+/* Local.  The median; sorts values[count], count >= 1. */
+double bench_median(double *values, int32_t count);
+
+#endif

@@ -1,0 +1,87 @@
+/* See bench.h: the limits that everything else is a fraction of. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/base/memory.h"
+#include "comm/base/processor.h"
+#include "comm/exchange.h"
+#include "trainer/bench.h"
+#include "trainer/model/peak.h"
+
+enum { COPY_BYTES = 128 << 20 };
+
+static const double seconds = 0.4;
+
+bool bench_prints(const struct bench *b)
+{
+    return b->world->rank == 0 && b->json == NULL;
+}
+
+void bench_line(const struct bench *b, const char *format, ...)
+{
+    va_list args;
+    if (!bench_prints(b))
+        return;
+    va_start(args, format);
+    (void)vprintf(format, args);
+    va_end(args);
+    (void)fputc('\n', stdout);
+    (void)fflush(stdout);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *values, int32_t count)
+{
+    qsort(values, (size_t)count, sizeof *values, compare);
+    return (values[(count - 1) / 2] + values[count / 2]) / 2;
+}
+
+static mt_status make_buffers(char **to, char **from)
+{
+    MT_TRY(mt_alloc(to, COPY_BYTES, 1, "copies"));
+    MT_TRY(mt_alloc(from, COPY_BYTES, 1, "what is copied"));
+    memset(*from, 1, COPY_BYTES);
+    return MT_OK;
+}
+
+mt_status bench_peak(struct bench *b)
+{
+    char *to = NULL, *from = NULL;
+    double rate[3];
+    mt_status st = make_buffers(&to, &from);
+    MT_TRY_GOTO(st, comm_barrier(b->world), done);
+    rate[0] = peak_float(seconds);
+    MT_TRY_GOTO(st, comm_barrier(b->world), done);
+    rate[1] = peak_bf16(seconds);
+    MT_TRY_GOTO(st, comm_barrier(b->world), done);
+    rate[2] = st == MT_OK ? peak_copy(to, from, COPY_BYTES, seconds) : 0;
+    MT_TRY_GOTO(st, comm_sum_f64(b->world, rate, 3), done);
+    b->peak[MODEL_FP32] = rate[0];
+    b->peak[MODEL_BF16] = rate[1];
+    bench_line(b, "peak of %d rank%s, one thread each (%s)", b->world->size,
+               b->world->size == 1 ? "" : "s", processor_features());
+    bench_line(b, "  fp32 multiply-add  %8.1f GFLOP/s", rate[0] / 1e9);
+    if (rate[1] > 0)
+        bench_line(b, "  bf16 dot product   %8.1f GFLOP/s", rate[1] / 1e9);
+    else
+        bench_line(b, "  bf16 dot product   none on this processor");
+    bench_line(b, "  memory, copying    %8.1f GB/s", rate[2] / 1e9);
+    if (b->json != NULL) {
+        json_write_object(b->json, "peak");
+        json_write_real(b->json, "fp32_gflops", rate[0] / 1e9);
+        json_write_real(b->json, "bf16_gflops", rate[1] / 1e9);
+        json_write_real(b->json, "copy_gbytes_per_s", rate[2] / 1e9);
+        json_write_end(b->json);
+    }
+done:
+    mt_free(&to);
+    mt_free(&from);
+    return st;
+}
