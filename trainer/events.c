@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <sys/resource.h>
-
 #include "comm/base/clock.h"
 #include "io/report.h"
 #include "trainer/freeze_audit.h"
+#include "trainer/peak_memory.h"
 
 /* Appends the event that was begun. */
 static void end_event(struct run *run)
@@ -255,13 +254,6 @@ void event_warning(struct run *run, const char *format, ...)
     end_event(run);
 }
 
-static int64_t peak_rss_bytes(void)
-{
-    struct rusage usage = {0};
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (int64_t)usage.ru_maxrss * 1024;
-}
-
 void event_stop(struct run *run, const char *reason)
 {
     if (run->events == NULL)
@@ -285,7 +277,7 @@ void event_done(struct run *run)
     }
     json_write_int(w, "frozen_verified", run->frozen_checks);
     json_write_int(w, "without_gradient", run->untouched);
-    json_write_int(w, "peak_rss_bytes", peak_rss_bytes());
+    json_write_int(w, "peak_rss_bytes", peak_memory_bytes());
     end_event(run);
 }
 

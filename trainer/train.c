@@ -20,6 +20,7 @@
 #include "trainer/decisions.h"
 #include "trainer/events.h"
 #include "trainer/freeze_audit.h"
+#include "trainer/peak_memory.h"
 #include "trainer/phase_run.h"
 #include "trainer/probe_phase.h"
 #include "trainer/save.h"
@@ -300,6 +301,7 @@ mt_status train_job(const struct comm *world, const char *job_path,
     struct run *run;
     MT_ALL(world, mt_alloc(&run, 1, sizeof *run, "a run"));
     double limit_s = time_limit();
+    peak_memory_reset();
     stop_set_deadline(limit_s - SAVE_MARGIN_S);
     mt_status st = run_open(run, world, job_path, options);
     run->time_limit_s = limit_s;
