@@ -36,12 +36,13 @@ struct run_options {
 
 enum cache_use { CACHE_UNDECIDED, CACHE_UNUSED, CACHE_USED };
 
-/* The phase that is under way; see trainer/phase_run.h. */
+/* A part of one trainable tensor: what one thread updates at a time. */
 struct update_piece {
     int32_t tensor;
     int64_t begin, end; /* elements of a flat block */
 };
 
+/* The phase that is under way; see trainer/phase_run.h. */
 struct phase_run {
     const struct phase_plan *plan;
     struct update_piece *piece; /* [piece_count] the trainable tensors in pieces */
