@@ -94,6 +94,7 @@ mt_status file_symlink_atomic(const char *target, const char *link) MT_CHECKED;
 
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
+bool file_same(const char *a, const char *b); /* one file or folder under two names */
 mt_status file_size(int64_t *size_bytes, const char *path) MT_CHECKED;
 
 /* Local.  "dir/name", or name where it is absolute or dir is empty.  Owns: the caller, mt_free. */

@@ -409,6 +409,40 @@ static mt_status open_events(struct run *run)
     return st;
 }
 
+/* Root.  A run that begins at a named checkpoint has no later ones, and no best one it cannot find.
+ */
+static mt_status begin_at(struct run *run, const char *path)
+{
+    char own[CHECKPOINT_PATH_BYTES];
+    int64_t *steps = NULL;
+    int32_t count = 0, later = 0;
+    MT_TRY(checkpoint_list(run->job.run_dir, &steps, &count));
+    for (int32_t i = 0; i < count; i++)
+        later += steps[i] > run->machine.step;
+    mt_free(&steps);
+    MT_TRY(checkpoint_path(own, run->job.run_dir, run->machine.step));
+    if (count > 0 && !file_same(own, path))
+        return MT_FAIL(
+            MT_CONFIG,
+            "--resume %s: run_dir %s holds checkpoints of a run of its own; name a fresh "
+            "run_dir (--set run_dir=...)",
+            path, run->job.run_dir);
+    if (later > 0)
+        log_warning("%d later checkpoints of %s are dropped", later, run->job.run_dir);
+    return checkpoint_drop_after(run->job.run_dir, run->machine.step);
+}
+
+/* Forgets a best checkpoint that is not in this run_dir. */
+static mt_status check_best(struct run *run)
+{
+    char path[CHECKPOINT_PATH_BYTES];
+    if (!run->best.known)
+        return MT_OK;
+    MT_TRY(checkpoint_path(path, run->job.run_dir, run->best.step));
+    run->best.known = file_is_dir(path);
+    return MT_OK;
+}
+
 mt_status save_resume(struct run *run, const struct run_options *options)
 {
     char path[CHECKPOINT_PATH_BYTES] = "";
@@ -419,6 +453,9 @@ mt_status save_resume(struct run *run, const struct run_options *options)
     if (path[0] != '\0') {
         MT_ALL(run->world,
                read_checkpoint(run, path, options->accept_changes || run->job.accept_changes));
+        if (strcmp(resume, "auto") != 0)
+            MT_ALL(run->world, run->world->rank == 0 ? begin_at(run, path) : MT_OK);
+        MT_ALL(run->world, check_best(run));
         run->resumed_step = run->last_saved_step = run->machine.step;
         log_info("resumed from %s", path);
     }
