@@ -233,6 +233,7 @@ void event_probe(struct run *run, int32_t task, const struct probe_result *r)
     json_write_real(w, "gradient_max", r->fit.gradient_max / (double)r->train_rows);
     json_write_string(w, "reason", lbfgs_reason_text(r->fit.reason));
     json_write_int(w, "rows", r->train_rows);
+    json_write_int(w, "parameters", (int64_t)r->classes * (r->dim + 1));
     json_write_real(w, "train_accuracy", r->train.accuracy);
     json_write_real(w, "dev_accuracy", r->dev.accuracy);
     end_event(run);

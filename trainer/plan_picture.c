@@ -1,4 +1,5 @@
 /* The picture of a plan: two charts of io/chart.h, one below the other, in one SVG. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,7 +67,7 @@ static void add_curve(struct picture *c, int32_t which, int32_t group)
             x[n] = (double)(ph->begin + step);
             y[n++] = trained ? ph->group[group].lr_most *
                                    phase_factor(declared, step, steps, warmup, decay)
-                             : 0.0 / 0.0;
+                             : NAN;
         }
     }
     c->series[which] = (struct chart_series){
