@@ -61,8 +61,8 @@ void duration_format(char text[DURATION_TEXT_BYTES], struct duration d)
         return;
     for (int i = 0; i < UNIT_COUNT; i++) {
         double n = d.amount / units[i].factor;
-        bool last = units[i].factor == 1;
-        if (units[i].unit != d.unit || (!last && (n < 1 || n != floor(n))))
+        bool exact = n >= 1 && n == floor(n) && n * units[i].factor == d.amount;
+        if (units[i].unit != d.unit || (units[i].factor > 1 && !exact))
             continue;
         format_amount(amount, sizeof amount, n);
         (void)snprintf(text, DURATION_TEXT_BYTES, "%s%s", amount, units[i].name);
