@@ -204,3 +204,29 @@ done:
     file_map_close(&map);
     return st;
 }
+
+mt_status jsonl_ends_with(const char *path, const char *event, bool *answer)
+{
+    int64_t whole;
+    struct file_map map = {NULL, 0};
+    struct json_doc *doc = NULL;
+    *answer = false;
+    if (!file_exists(path))
+        return MT_OK;
+    MT_TRY(whole_bytes(&whole, path));
+    MT_TRY(file_map_open(&map, path));
+    const char *text = (const char *)map.bytes;
+    int64_t at = whole - 1;
+    while (at > 0 && text[at - 1] != '\n')
+        at--;
+    if (whole > 0 && whole - at <= LINE_MAX_BYTES &&
+        json_doc_parse(&doc, text + at, whole - at, path) == MT_OK) {
+        const char *kind = json_node_string(json_node_get(json_doc_root(doc), "event"));
+        *answer = kind != NULL && strcmp(kind, event) == 0;
+    } else {
+        mt_error_clear();
+    }
+    json_doc_destroy(&doc);
+    file_map_close(&map);
+    return MT_OK;
+}

@@ -39,4 +39,8 @@ mt_status jsonl_end(struct jsonl *log) MT_CHECKED;
  * dropped: lines taken away; may be NULL.  Errors: IO, NOMEM. */
 mt_status jsonl_truncate_after(const char *path, int64_t step, int64_t *dropped) MT_CHECKED;
 
+/* Local.  Whether the last whole line is an event of this kind; false where there is no file.
+ * Errors: IO, NOMEM. */
+mt_status jsonl_ends_with(const char *path, const char *event, bool *answer) MT_CHECKED;
+
 #endif

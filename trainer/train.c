@@ -16,6 +16,7 @@
 #include "comm/base/clock.h"
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
+#include "io/file.h"
 #include "jobs/slurm.h"
 #include "trainer/decisions.h"
 #include "trainer/events.h"
@@ -283,9 +284,33 @@ static mt_status loop(struct run *run)
     }
 }
 
+/* Collective.  Whether a run that is at its end was also told to be: a kill may come between. */
+static mt_status is_complete(const struct run *run, bool *complete)
+{
+    bool done = false;
+    char *path = NULL;
+    mt_status st = MT_OK;
+    *complete = run->machine.finished && run->resumed_step >= 0 && !run->eval_pending;
+    if (!*complete)
+        return MT_OK;
+    if (run->world->rank == 0) {
+        st = file_path_join(&path, run->job.run_dir, "metrics.jsonl");
+        if (st == MT_OK)
+            st = jsonl_ends_with(path, "done", &done);
+        mt_free(&path);
+    }
+    MT_TRY(comm_agree(run->world, st));
+    int64_t word = done;
+    MT_TRY(comm_max_i64(run->world, &word, 1));
+    *complete = word != 0;
+    return MT_OK;
+}
+
 mt_status train_run(struct run *run)
 {
-    if (run->machine.finished && run->resumed_step >= 0 && !run->eval_pending) {
+    bool complete;
+    MT_TRY(is_complete(run, &complete));
+    if (complete) {
         log_info("run %s is complete at step %lld; nothing to do (--resume never needs a fresh "
                  "run_dir)",
                  run->job.run_dir, (long long)run->machine.step);

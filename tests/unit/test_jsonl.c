@@ -185,9 +185,30 @@ static void every_fault_of_a_cut_leaves_the_old_or_the_new_file(void **state)
     assert_true(clean);
 }
 
+static void the_last_whole_event_is_known(void **state)
+{
+    (void)state;
+    bool answer = true;
+    expect_ok(jsonl_ends_with(test_path("none.jsonl"), "done", &answer));
+    assert_false(answer);
+    static const struct {
+        const char *text;
+        bool answer;
+    } cases[] = {{"", false},
+                 {"{\"event\":\"done\"}\n", true},
+                 {"{\"event\":\"step\"}\n{\"event\":\"done\"}\n{\"event\":\"st", true},
+                 {"{\"event\":\"done\"}\n{\"event\":\"step\"}\n", false},
+                 {"{\"event\":\"done\"}\nnot JSON\n", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        expect_ok(jsonl_ends_with(test_write_text("ends.jsonl", cases[i].text), "done", &answer));
+        assert_int_equal(answer, cases[i].answer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_last_whole_event_is_known),
         cmocka_unit_test(an_event_is_one_line_with_its_time),
         cmocka_unit_test(a_resume_drops_only_what_will_happen_again),
         cmocka_unit_test(a_torn_last_line_goes),
