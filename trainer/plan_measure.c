@@ -130,7 +130,7 @@ static void enter_machine(struct run *run, const struct plan_phase *ph, int32_t 
 /* A few evaluations of a separate classifier on stand-in vectors. */
 static mt_status rehearse_fit(struct run *run, struct plan_measured *m, const struct stand_in *s)
 {
-    enum { ROWS = 1024, CLASSES = 2 };
+    enum { ROWS = 4096, CLASSES = 2 };
     int32_t labels[ROWS], rows = STAND_IN_ELEMENTS / s->hidden;
     rows = rows < ROWS ? rows : ROWS;
     for (int32_t i = 0; i < rows; i++)
@@ -141,6 +141,7 @@ static mt_status rehearse_fit(struct run *run, struct plan_measured *m, const st
                                     .l2_min = 1.0,
                                     .l2_max = 1.0,
                                     .tolerance = 1e-12,
+                                    .pool = run->pool,
                                     .max_iterations = 8};
     struct probe_result r = {0};
     if (run->world->rank != 0)

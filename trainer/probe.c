@@ -137,6 +137,7 @@ static mt_status path_init(struct path *p, const struct plan *plan, const struct
                                  .rows = p->subset.rows,
                                  .labels = p->subset.labels,
                                  .weights = p->subset.weights,
+                                 .pool = plan->o.pool,
                                  .row_count = p->subset.count,
                                  .dim = plan->o.dim,
                                  .classes = p->subset.present};

@@ -12,11 +12,13 @@
  *
  * A row of dev whose class no row of train has counts as wrong and is left out of the mean loss.
  *
- * Pure: no MPI, one thread, the same bits on every rank that holds the same features.
+ * Pure: no MPI, the same bits with any number of threads and on every rank that holds the same
+ * features.
  */
 #ifndef MT_TRAINER_PROBE_H
 #define MT_TRAINER_PROBE_H
 
+#include "comm/pool.h"
 #include "trainer/metrics.h"
 #include "trainer/optim/lbfgs.h"
 
@@ -40,6 +42,7 @@ struct probe_options {
     int32_t max_iterations;      /* of one fit; 0 = 1000 */
     int32_t folds;               /* where there is no dev; 0 = 5 */
     uint64_t seed;               /* of the folds */
+    struct pool *pool;           /* borrowed; NULL = the calling thread alone; the same bits */
     bool (*should_stop)(void *context); /* NULL = never; true ends with MT_STOPPED */
     void *stop_context;
 };

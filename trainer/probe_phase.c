@@ -151,6 +151,7 @@ static mt_status fit_task(struct run *run, int32_t t, const struct features *tra
                                     .classes = run->model.task[t].classes,
                                     .class_weights = weights->count > 0 ? weights->item : NULL,
                                     .seed = (uint64_t)run->job.seed,
+                                    .pool = run->pool,
                                     .should_stop = should_stop};
     struct probe_result r = {0};
     MT_TRY(probe_train(&r, &train_data, dev->label[t] != NULL ? &dev_data : NULL, &options));

@@ -1,8 +1,12 @@
 /*
- * Rows are standardised and turned a block at a time, so that both products are loops over features
- * that read memory in order: eight rows against four classes, all sums in registers.  Double
- * throughout and sums in one fixed order: single precision was refused because its rounding hides
- * the last digits of the minimum, a library product because its bits vary with its version.
+ * Rows are cut into parts of whole blocks, each added up by one thread into a gradient of its own,
+ * and the parts are added up in order: threads change no bit.
+ *
+ * Within a part, rows are standardised and turned a block at a time, so that both products are
+ * loops over features that read memory in order: eight rows against four classes, all sums in
+ * registers.  Double throughout and sums in one fixed order: single precision was refused because
+ * its rounding hides the last digits of the minimum, a library product because its bits vary with
+ * its version.
  *
  * Cost: 4 rows dim classes multiply-adds an evaluation, classes rounded up to four; memory beyond
  * the features is a block of rows.
@@ -67,17 +71,34 @@ static mt_status measure_scale(struct logistic *l)
     return MT_OK;
 }
 
+/* As many parts as keep their gradients within some memory, none of few rows. */
+static int32_t count_parts(const struct logistic *l)
+{
+    const int64_t least_rows = 512, most_elements = (int64_t)32 << 20;
+    int64_t parts = l->row_count / least_rows, fitting = most_elements / l->parameter_count + 1;
+    parts = parts < fitting ? parts : fitting;
+    parts = parts < LOGISTIC_PARTS_MAX ? parts : LOGISTIC_PARTS_MAX;
+    return parts > 1 ? (int32_t)parts : 1;
+}
+
 mt_status logistic_init(struct logistic *l, bool standardise)
 {
     mt_status st;
-    int32_t D = l->dim;
+    int32_t D = l->dim, threads = l->pool != NULL ? pool_threads(l->pool) : 1;
     l->panels = (l->classes + LANE - 1) / LANE;
     l->parameter_count = (int64_t)l->panels * (D + 1) * LANE;
+    l->parts = l->labels != NULL ? count_parts(l) : 1;
     MT_TRY_GOTO(st, mt_alloc(&l->mean, D, sizeof(double), "feature means"), done);
     MT_TRY_GOTO(st, mt_alloc(&l->scale, D, sizeof(double), "feature scales"), done);
-    MT_TRY_GOTO(st, mt_alloc(&l->x, (int64_t)D * BLOCK, sizeof(double), "a block of rows"), done);
+    MT_TRY_GOTO(
+        st, mt_alloc(&l->x, (int64_t)threads * D * BLOCK, sizeof(double), "a block of rows"), done);
+    MT_TRY_GOTO(
+        st,
+        mt_alloc(&l->scores, (int64_t)threads * l->panels * BLOCK * LANE, sizeof(double), "scores"),
+        done);
     MT_TRY_GOTO(st,
-                mt_alloc(&l->scores, (int64_t)l->panels * BLOCK * LANE, sizeof(double), "scores"),
+                mt_alloc(&l->part, (l->parts - 1) * l->parameter_count, sizeof(double),
+                         "gradients of parts"),
                 done);
     if (standardise) {
         MT_TRY_GOTO(st, measure_scale(l), done);
@@ -97,6 +118,7 @@ void logistic_release(struct logistic *l)
     mt_free(&l->scale);
     mt_free(&l->x);
     mt_free(&l->scores);
+    mt_free(&l->part);
 }
 
 /* x[group][d][row]; rows past count are 0. */
@@ -179,25 +201,73 @@ static double softmax_row(struct logistic *l, int32_t row, int32_t label)
     return weight * (log(sum) + most - own);
 }
 
+/* One evaluation: what the parts share. */
+struct evaluation {
+    struct logistic *l;
+    const double *parameters;
+    double *gradient;
+};
+
+/* Loss and gradient of rows first .. end-1, with the work space of `view`. */
+static double evaluate_rows(struct logistic *view, const double *parameters, double *gradient,
+                            int64_t row, int64_t end)
+{
+    int64_t panel_size = (int64_t)(view->dim + 1) * LANE;
+    double loss = 0;
+    memset(gradient, 0, (size_t)view->parameter_count * sizeof *gradient);
+    for (int64_t first = row; first < end; first += BLOCK) {
+        int32_t count = end - first < BLOCK ? (int32_t)(end - first) : BLOCK;
+        logistic_score_block(view, parameters, first, count);
+        for (int32_t r = 0; r < count; r++)
+            loss += softmax_row(view, r, view->labels[first + r]);
+        for (int32_t r = count; r % GROUP != 0; r++)
+            for (int32_t k = 0; k < view->panels * LANE; k++)
+                *logistic_score(view, r, k) = 0;
+        for (int32_t p = 0; p < view->panels; p++)
+            for (int32_t g = 0; g * GROUP < count; g++)
+                multiply_gradient(
+                    gradient + p * panel_size, view->x + (int64_t)g * view->dim * GROUP,
+                    view->scores + ((int64_t)p * BLOCK + g * GROUP) * LANE, view->dim);
+    }
+    return loss;
+}
+
+static mt_status evaluate_part(void *context, int32_t index, int32_t worker)
+{
+    const struct evaluation *e = context;
+    struct logistic *l = e->l, view = *l;
+    int64_t blocks = (l->row_count + BLOCK - 1) / BLOCK;
+    int64_t first = blocks * index / l->parts * BLOCK,
+            end = blocks * (index + 1) / l->parts * BLOCK;
+    view.x += (int64_t)worker * l->dim * BLOCK;
+    view.scores += (int64_t)worker * l->panels * BLOCK * LANE;
+    double *gradient = index == 0 ? e->gradient : l->part + (index - 1) * l->parameter_count;
+    l->part_loss[index] = evaluate_rows(&view, e->parameters, gradient, first,
+                                        end < l->row_count ? end : l->row_count);
+    return MT_OK;
+}
+
+static void evaluate_parts(struct evaluation *e)
+{
+    struct logistic *l = e->l;
+    if (l->pool != NULL && pool_run(l->pool, evaluate_part, e, l->parts) == MT_OK)
+        return;
+    for (int32_t p = 0; p < l->parts; p++)
+        if (evaluate_part(e, p, 0) != MT_OK)
+            return;
+}
+
 double logistic_evaluate(void *context, const double *parameters, double *gradient)
 {
     struct logistic *l = context;
+    struct evaluation e = {l, parameters, gradient};
     int64_t panel_size = (int64_t)(l->dim + 1) * LANE;
     double loss = 0, squares = 0;
-    memset(gradient, 0, (size_t)l->parameter_count * sizeof *gradient);
-    for (int64_t first = 0; first < l->row_count; first += BLOCK) {
-        int64_t left = l->row_count - first;
-        int32_t count = left < BLOCK ? (int32_t)left : BLOCK;
-        logistic_score_block(l, parameters, first, count);
-        for (int32_t r = 0; r < count; r++)
-            loss += softmax_row(l, r, l->labels[first + r]);
-        for (int32_t r = count; r % GROUP != 0; r++)
-            for (int32_t k = 0; k < l->panels * LANE; k++)
-                *logistic_score(l, r, k) = 0;
-        for (int32_t p = 0; p < l->panels; p++)
-            for (int32_t g = 0; g * GROUP < count; g++)
-                multiply_gradient(gradient + p * panel_size, l->x + (int64_t)g * l->dim * GROUP,
-                                  l->scores + ((int64_t)p * BLOCK + g * GROUP) * LANE, l->dim);
+    evaluate_parts(&e);
+    for (int32_t p = 0; p < l->parts; p++) {
+        loss += l->part_loss[p];
+        for (int64_t i = 0; p > 0 && i < l->parameter_count; i++)
+            gradient[i] += l->part[(p - 1) * l->parameter_count + i];
     }
     for (int32_t p = 0; p < l->panels; p++) {
         const double *w = parameters + p * panel_size;

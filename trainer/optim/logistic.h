@@ -10,22 +10,31 @@
 #ifndef MT_OPTIM_LOGISTIC_H
 #define MT_OPTIM_LOGISTIC_H
 
-#include "comm/base/status.h"
+#include "comm/pool.h"
 
-enum { LOGISTIC_LANE = 4, LOGISTIC_GROUP_ROWS = 8, LOGISTIC_BLOCK_ROWS = 32 };
+enum {
+    LOGISTIC_LANE = 4,
+    LOGISTIC_GROUP_ROWS = 8,
+    LOGISTIC_BLOCK_ROWS = 32,
+    LOGISTIC_PARTS_MAX = 16
+};
 
 struct logistic {
     const float *features; /* borrowed, [rows,dim] */
     const int64_t *rows;   /* borrowed, [row_count]: which of them */
     const int32_t *labels; /* borrowed, [row_count]: class of rows[i]; NULL = scores only */
     const double *weights; /* borrowed, [classes]; NULL = all 1 */
+    struct pool *pool;     /* borrowed; NULL = the calling thread alone; the same bits */
     int64_t row_count;
     int32_t dim, classes, panels;
+    int32_t parts; /* of the rows, added up on their own; a function of the sizes */
     int64_t parameter_count;
     double l2;
     double *mean, *scale; /* [dim] */
-    double *x;            /* [block / group][dim][group] standardised rows, turned */
-    double *scores;       /* [panels][block][lane] */
+    double *x;            /* [threads][block / group][dim][group] standardised rows, turned */
+    double *scores;       /* [threads][panels][block][lane] */
+    double *part;         /* [parts - 1][parameter_count] gradients of all parts but the first */
+    double part_loss[LOGISTIC_PARTS_MAX];
 };
 
 /* Local.  Needs features, rows, labels, weights, row_count, dim, classes set; the rest zero.  With
