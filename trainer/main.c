@@ -20,7 +20,7 @@
 static const struct command *const commands[] = {&command_pack,   &command_vocab,   &command_check,
                                                  &command_eval,   &command_predict, &command_embed,
                                                  &command_export, &command_inspect, &command_bench,
-                                                 &command_plan,   &command_compare};
+                                                 &command_plan,   &command_compare, &command_probe};
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
