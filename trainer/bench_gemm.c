@@ -57,7 +57,7 @@ static void multiply(const struct products *p, int kind, bool bf16)
     else if (kind == 0)
         gemm_forward(p->y, p->x, p->w, N, in, out);
     else if (kind == 1 && bf16)
-        gemm_backward_input_bf16(p->x, p->y16, p->w16, N, in, out);
+        gemm_backward_input_bf16(p->x, false, p->y16, p->w16, N, in, out);
     else if (kind == 1)
         gemm_backward_input(p->x, false, p->y, p->w, N, in, out);
     else if (bf16)

@@ -210,6 +210,8 @@ static mt_status run_lane(void *context, int32_t index, int32_t worker)
         pass_forward(l->pass[worker], run->params, &slice, run->plan, input);
         pass_sums(l->pass[worker], slice_sums);
         add_sums(sums, slice_sums, l->tasks);
+        if (backward && first == count)
+            pass_expect_zero(l->pass[worker]);
         if (backward)
             pass_backward(l->pass[worker], run->params, grads, announces ? run->done : NULL,
                           run->done_context);

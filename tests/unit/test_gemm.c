@@ -162,6 +162,7 @@ static void bf16_products_are_exact_products_of_rounded_operands(void **state)
         int64_t rows = shapes[s][0], in = shapes[s][1], out = shapes[s][2];
         float *x = numbers(rows * in, 1), *w = numbers(out * in, 2), *dy = numbers(rows * out, 3);
         float *y = numbers(rows * out, 4), *dx = numbers(rows * in, 5), *dw = numbers(out * in, 6);
+        float *dx0 = numbers(rows * in, 5);
         uint16_t *x16 = rounded(x, rows * in), *w16 = rounded(w, out * in);
         uint16_t *dy16 = rounded(dy, rows * out);
         double *want_y = plain(x, false, w, true, rows, out, in);
@@ -169,11 +170,13 @@ static void bf16_products_are_exact_products_of_rounded_operands(void **state)
         double *want_dw = plain(dy, true, x, false, out, in, rows);
         gemm_forward_bf16(y, x16, w16, rows, in, out);
         expect_near(y, want_y, NULL, rows * out, in, "y");
-        gemm_backward_input_bf16(dx, dy16, w16, rows, in, out);
+        gemm_backward_input_bf16(dx, true, dy16, w16, rows, in, out);
+        expect_near(dx, want_dx, dx0, rows * in, out, "dx added");
+        gemm_backward_input_bf16(dx, false, dy16, w16, rows, in, out);
         expect_near(dx, want_dx, NULL, rows * in, out, "dx");
         gemm_backward_weight_bf16(dw, dy16, x16, rows, in, out);
         expect_near(dw, want_dw, NULL, out * in, rows, "dw");
-        void *all[] = {x, w, dy, y, dx, dw, x16, w16, dy16, want_y, want_dx, want_dw};
+        void *all[] = {x, w, dy, y, dx, dx0, dw, x16, w16, dy16, want_y, want_dx, want_dw};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
             free(all[i]);
     }
@@ -202,7 +205,7 @@ static void compute(const struct bits *b)
     bf16_round(w, b->w, OUT * IN);
     bf16_round(dy, b->dy, ROWS * OUT);
     gemm_forward_bf16(b->y, x, w, ROWS, IN, OUT);
-    gemm_backward_input_bf16(b->dx, dy, w, ROWS, IN, OUT);
+    gemm_backward_input_bf16(b->dx, false, dy, w, ROWS, IN, OUT);
     gemm_backward_weight_bf16(b->dw, dy, x, ROWS, IN, OUT);
     free(x), free(w), free(dy);
 }

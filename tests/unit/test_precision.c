@@ -162,6 +162,32 @@ static void any_thread_computes_the_same_bits(void **state)
     release(&w);
 }
 
+static void setting_zero_gradients_is_adding_to_them(void **state)
+{
+    (void)state;
+    struct work w;
+    struct pass *p;
+    make(&w);
+    float *added = block(&w), *set = block(&w);
+    gradients(&w, added);
+    assert_int_equal(pass_create(&p, &w.model, w.batch.N, SENTENCES, 0), MT_OK);
+    for (int turn = 0; turn < 2; turn++) { /* the second adds the same once more */
+        pass_forward(p, w.params, &w.batch, &w.plan, NULL);
+        if (turn == 0)
+            pass_expect_zero(p);
+        pass_backward(p, w.params, set, NULL, NULL);
+        for (int64_t k = 0; turn == 0 && k < w.model.table.total; k++)
+            assert_true(set[k] == added[k]);
+    }
+    const struct tensor *t = &w.model.table.entry[w.model.layer[1].f1_w];
+    for (int64_t k = t->offset; k < t->offset + t->count; k++)
+        assert_true(set[k] == 2 * added[k]);
+    pass_destroy(&p);
+    mt_free(&added);
+    mt_free(&set);
+    release(&w);
+}
+
 static void a_partly_frozen_model_has_the_gradients_of_the_whole_one(void **state)
 {
     (void)state;
@@ -188,6 +214,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_near_those_of_fp32),
         cmocka_unit_test(any_thread_computes_the_same_bits),
+        cmocka_unit_test(setting_zero_gradients_is_adding_to_them),
         cmocka_unit_test(a_partly_frozen_model_has_the_gradients_of_the_whole_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

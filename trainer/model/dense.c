@@ -1,12 +1,15 @@
 /*
- * bf16 products cannot add into their result, so a gradient passes through room->sum; one pass over
- * dW a product is under 1 % from a few hundred rows on.  The three layers of one input become one
- * product with a weight of three times the rows: their weights are rounded side by side anyway.
+ * In bf16 a weight's gradient cannot be added by the product, so it passes through room->sum, but
+ * for the first pass that adds into gradients that are zero still.  The three layers of one input
+ * become one product with a weight of three times the rows: their weights are rounded side by side
+ * anyway.
  *
  * Refused: bf16 copies of all weights kept between steps (170 MB for BERT-base and a way to be
  * stale; rounding at the product costs 1.4 ms a layer against 56 ms of products at 800 tokens).
  */
 #include "trainer/model/dense.h"
+
+#include <string.h>
 
 #include "trainer/model/bf16.h"
 #include "trainer/model/gemm.h"
@@ -76,12 +79,9 @@ void dense_backward_input(const struct dense *d, real *dx, bool adds, struct ope
         timing_mark(TIMING_PRODUCTS);
         return;
     }
-    real *to = adds ? d->room->sum : dx;
-    gemm_backward_input_bf16(to, dy.rounded, rounded_weight(d, weight, in * out), d->N, in, out);
+    const uint16_t *w = rounded_weight(d, weight, in * out);
+    gemm_backward_input_bf16(dx, adds, dy.rounded, w, d->N, in, out);
     timing_mark(TIMING_PRODUCTS);
-    if (adds)
-        add(dx, to, d->N * in);
-    timing_mark(TIMING_ROUNDING);
 }
 
 void dense_backward_weight(const struct dense *d, int32_t weight, struct operand dy,
@@ -95,9 +95,11 @@ void dense_backward_weight(const struct dense *d, int32_t weight, struct operand
         timing_mark(TIMING_PRODUCTS);
         return;
     }
-    gemm_backward_weight_bf16(d->room->sum, dy.rounded, x.rounded, d->N, in, out);
+    real *to = d->w->zero ? gradient : d->room->sum;
+    gemm_backward_weight_bf16(to, dy.rounded, x.rounded, d->N, in, out);
     timing_mark(TIMING_PRODUCTS);
-    add(gradient, d->room->sum, in * out);
+    if (to != gradient)
+        add(gradient, to, in * out);
     timing_mark(TIMING_ROUNDING);
 }
 
@@ -160,17 +162,19 @@ static void triple_backward_bf16(const struct dense *d, real *dx, const real *co
     if (any)
         gemm_backward_weight_bf16(sum, all.rounded, x.rounded, d->N, H, 3 * H);
     timing_mark(TIMING_PRODUCTS);
-    for (int i = 0; i < 3; i++)
-        if (weights_trains(d->w, t->weight[i]))
-            add(weights_gradient(d->w, t->weight[i]), sum + i * H * H, H * H);
+    for (int i = 0; i < 3; i++) {
+        real *gradient = weights_gradient(d->w, t->weight[i]);
+        if (gradient && d->w->zero)
+            memcpy(gradient, sum + i * H * H, (size_t)(H * H) * sizeof *sum);
+        else if (gradient)
+            add(gradient, sum + i * H * H, H * H);
+    }
     timing_mark(TIMING_ROUNDING);
     if (!dx)
         return;
     round_weights(d, t, H);
-    gemm_backward_input_bf16(sum, all.rounded, d->room->w, d->N, H, 3 * H);
+    gemm_backward_input_bf16(dx, true, all.rounded, d->room->w, d->N, H, 3 * H);
     timing_mark(TIMING_PRODUCTS);
-    add(dx, sum, d->N * H);
-    timing_mark(TIMING_ROUNDING);
 }
 
 void dense_triple_backward(const struct dense *d, real *dx, const real *const dy[3],

@@ -46,12 +46,12 @@ void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int6
 void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows, int64_t in,
                           int64_t out);
 
-/* The same products of operands in bf16 (trainer/model/bf16.h), with float sums and result; only
- * where gemm_has_bf16.  Results are set, never added to. */
+/* Local.  The same products of operands in bf16 (trainer/model/bf16.h), with float sums and result;
+ * only where gemm_has_bf16.  dw is set, not added to. */
 void gemm_forward_bf16(real *y, const uint16_t *x, const uint16_t *w, int64_t rows, int64_t in,
                        int64_t out);
-void gemm_backward_input_bf16(real *dx, const uint16_t *dy, const uint16_t *w, int64_t rows,
-                              int64_t in, int64_t out);
+void gemm_backward_input_bf16(real *dx, bool add, const uint16_t *dy, const uint16_t *w,
+                              int64_t rows, int64_t in, int64_t out);
 void gemm_backward_weight_bf16(real *dw, const uint16_t *dy, const uint16_t *x, int64_t rows,
                                int64_t in, int64_t out);
 

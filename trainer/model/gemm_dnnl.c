@@ -1,7 +1,8 @@
 /*
  * Float products go through dnnl_sgemm, which needs no object and adds into its result.  bf16
  * products are inner_product primitives with plain layouts: on the processors that have bf16 they
- * are thin covers over the same packed kernels.
+ * are thin covers over the same packed kernels.  The gradient of an input is a forward product with
+ * the weight's transpose, since only forward products can add into their result.
  *
  * A primitive belongs to one row count.  oneDNN keeps the last PRIMITIVES of the process in a table
  * of its own, safe for threads: taking one from it costs 7-10 us, making one 65-100 us, against
@@ -101,46 +102,49 @@ void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct
           "dnnl_sgemm");
 }
 
-/* The three matrices of a dense layer; the result is float, the operands bf16. */
-struct shapes {
-    dnnl_memory_desc_t x, w, y;
-};
-
-static dnnl_memory_desc_t describe(int64_t rows, int64_t columns, dnnl_data_type_t type)
+static dnnl_memory_desc_t describe(int64_t rows, int64_t columns, dnnl_data_type_t type,
+                                   dnnl_format_tag_t layout)
 {
     dnnl_memory_desc_t d;
     dnnl_dims_t dims = {rows, columns};
-    check(dnnl_memory_desc_init_by_tag(&d, 2, dims, type, dnnl_ab), "dnnl_memory_desc_init");
+    check(dnnl_memory_desc_init_by_tag(&d, 2, dims, type, layout), "dnnl_memory_desc_init");
     return d;
 }
 
-static struct shapes describe_all(int result, int64_t rows, int64_t in, int64_t outs)
-{
-    return (struct shapes){describe(rows, in, result == 0 ? dnnl_f32 : dnnl_bf16),
-                           describe(outs, in, result == 1 ? dnnl_f32 : dnnl_bf16),
-                           describe(rows, outs, result == 2 ? dnnl_f32 : dnnl_bf16)};
-}
+/* The matrices of an inner product y[rows,out] = x[rows,in] w[out,in]^T. */
+struct inner {
+    dnnl_memory_desc_t x, w, y;
+};
 
-static dnnl_primitive_desc_t describe_forward(const struct shapes *s)
+static dnnl_primitive_desc_t describe_forward(const struct inner *i, bool add)
 {
     dnnl_inner_product_desc_t d;
+    dnnl_primitive_attr_t attr;
+    dnnl_post_ops_t ops;
     dnnl_primitive_desc_t pd;
     check(
-        dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &s->x, &s->w, NULL, &s->y),
+        dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &i->x, &i->w, NULL, &i->y),
         "dnnl_inner_product_forward_desc_init");
-    check(dnnl_primitive_desc_create(&pd, &d, NULL, engine, NULL), "dnnl_primitive_desc_create");
+    check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create");
+    check(dnnl_post_ops_create(&ops), "dnnl_post_ops_create");
+    if (add)
+        check(dnnl_post_ops_append_sum(ops, 1), "dnnl_post_ops_append_sum");
+    check(dnnl_primitive_attr_set_post_ops(attr, ops), "dnnl_primitive_attr_set_post_ops");
+    check(dnnl_primitive_desc_create(&pd, &d, attr, engine, NULL), "dnnl_primitive_desc_create");
+    (void)dnnl_post_ops_destroy(ops);
+    (void)dnnl_primitive_attr_destroy(attr);
     return pd;
 }
 
-/* hint: the forward product that this one belongs to. */
-static dnnl_primitive_desc_t describe_backward(const struct shapes *s, bool weight,
-                                               const struct shapes *hint)
+/* The gradient of w; oneDNN wants to see the forward product that it belongs to. */
+static dnnl_primitive_desc_t describe_weight(const struct inner *i)
 {
     dnnl_inner_product_desc_t d;
-    dnnl_primitive_desc_t pd, forward = describe_forward(hint);
-    check(weight ? dnnl_inner_product_backward_weights_desc_init(&d, &s->x, &s->w, NULL, &s->y)
-                 : dnnl_inner_product_backward_data_desc_init(&d, &s->x, &s->w, &s->y),
-          "dnnl_inner_product_backward_desc_init");
+    struct inner of_forward = *i;
+    of_forward.w.data_type = dnnl_bf16;
+    dnnl_primitive_desc_t pd, forward = describe_forward(&of_forward, false);
+    check(dnnl_inner_product_backward_weights_desc_init(&d, &i->x, &i->w, NULL, &i->y),
+          "dnnl_inner_product_backward_weights_desc_init");
     check(dnnl_primitive_desc_create(&pd, &d, NULL, engine, forward), "dnnl_primitive_desc_create");
     (void)dnnl_primitive_desc_destroy(forward);
     return pd;
@@ -170,29 +174,37 @@ static void execute(dnnl_primitive_desc_t pd, dnnl_exec_arg_t arg[3])
     (void)dnnl_primitive_desc_destroy(pd);
 }
 
-void gemm_dnnl_bf16(enum gemm_dnnl_product which, float *out, const uint16_t *a, const uint16_t *b,
-                    int64_t rows, int64_t in, int64_t outs)
+void gemm_dnnl_bf16_forward(float *y, const uint16_t *x, const uint16_t *w, int64_t rows,
+                            int64_t in, int64_t out)
 {
     enter();
-    struct shapes forward = describe_all(2, rows, in, outs);
-    if (which == GEMM_DNNL_FORWARD) {
-        execute(describe_forward(&forward),
-                (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, memory_of(&forward.x, a)},
-                                    {DNNL_ARG_WEIGHTS, memory_of(&forward.w, b)},
-                                    {DNNL_ARG_DST, memory_of(&forward.y, out)}});
-    } else if (which == GEMM_DNNL_INPUT) {
-        struct shapes s = describe_all(0, rows, in, outs);
-        execute(describe_backward(&s, false, &forward),
-                (dnnl_exec_arg_t[]){{DNNL_ARG_WEIGHTS, memory_of(&s.w, a)},
-                                    {DNNL_ARG_DIFF_DST, memory_of(&s.y, b)},
-                                    {DNNL_ARG_DIFF_SRC, memory_of(&s.x, out)}});
-    } else {
-        struct shapes s = describe_all(1, rows, in, outs);
-        execute(describe_backward(&s, true, &forward),
-                (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, memory_of(&s.x, a)},
-                                    {DNNL_ARG_DIFF_DST, memory_of(&s.y, b)},
-                                    {DNNL_ARG_DIFF_WEIGHTS, memory_of(&s.w, out)}});
-    }
+    struct inner i = {describe(rows, in, dnnl_bf16, dnnl_ab), describe(out, in, dnnl_bf16, dnnl_ab),
+                      describe(rows, out, dnnl_f32, dnnl_ab)};
+    execute(describe_forward(&i, false), (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, memory_of(&i.x, x)},
+                                                             {DNNL_ARG_WEIGHTS, memory_of(&i.w, w)},
+                                                             {DNNL_ARG_DST, memory_of(&i.y, y)}});
+}
+
+void gemm_dnnl_bf16_input(float *dx, bool add, const uint16_t *dy, const uint16_t *w, int64_t rows,
+                          int64_t in, int64_t out)
+{
+    enter();
+    struct inner i = {describe(rows, out, dnnl_bf16, dnnl_ab),
+                      describe(in, out, dnnl_bf16, dnnl_ba), describe(rows, in, dnnl_f32, dnnl_ab)};
+    execute(describe_forward(&i, add), (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, memory_of(&i.x, dy)},
+                                                           {DNNL_ARG_WEIGHTS, memory_of(&i.w, w)},
+                                                           {DNNL_ARG_DST, memory_of(&i.y, dx)}});
+}
+
+void gemm_dnnl_bf16_weight(float *dw, const uint16_t *dy, const uint16_t *x, int64_t rows,
+                           int64_t in, int64_t out)
+{
+    enter();
+    struct inner i = {describe(rows, in, dnnl_bf16, dnnl_ab), describe(out, in, dnnl_f32, dnnl_ab),
+                      describe(rows, out, dnnl_bf16, dnnl_ab)};
+    execute(describe_weight(&i), (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, memory_of(&i.x, x)},
+                                                     {DNNL_ARG_DIFF_DST, memory_of(&i.y, dy)},
+                                                     {DNNL_ARG_DIFF_WEIGHTS, memory_of(&i.w, dw)}});
 }
 
 #else
@@ -219,10 +231,24 @@ void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct
     __builtin_trap();
 }
 
-void gemm_dnnl_bf16(enum gemm_dnnl_product which, float *out, const uint16_t *a, const uint16_t *b,
-                    int64_t rows, int64_t in, int64_t outs)
+void gemm_dnnl_bf16_forward(float *y, const uint16_t *x, const uint16_t *w, int64_t rows,
+                            int64_t in, int64_t out)
 {
-    (void)which, (void)out, (void)a, (void)b, (void)rows, (void)in, (void)outs;
+    (void)y, (void)x, (void)w, (void)rows, (void)in, (void)out;
+    __builtin_trap();
+}
+
+void gemm_dnnl_bf16_input(float *dx, bool add, const uint16_t *dy, const uint16_t *w, int64_t rows,
+                          int64_t in, int64_t out)
+{
+    (void)dx, (void)add, (void)dy, (void)w, (void)rows, (void)in, (void)out;
+    __builtin_trap();
+}
+
+void gemm_dnnl_bf16_weight(float *dw, const uint16_t *dy, const uint16_t *x, int64_t rows,
+                           int64_t in, int64_t out)
+{
+    (void)dw, (void)dy, (void)x, (void)rows, (void)in, (void)out;
     __builtin_trap();
 }
 

@@ -28,16 +28,18 @@ struct gemm_dnnl_matrix {
 void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct gemm_dnnl_matrix a,
                      struct gemm_dnnl_matrix b, int64_t m, int64_t n, int64_t k);
 
-enum gemm_dnnl_product {
-    GEMM_DNNL_FORWARD, /* y[rows,out] = x[rows,in] w[out,in]^T */
-    GEMM_DNNL_INPUT,   /* dx[rows,in] = dy[rows,out] w */
-    GEMM_DNNL_WEIGHT,  /* dw[out,in] = dy^T x */
-    GEMM_DNNL_PRODUCTS
-};
+/* The products of a dense layer, operands in bf16, sums and result in float. */
 
-/* Local.  One product of a dense layer: bf16 operands, float sums and result.  Operands in the
- * order x, w, dy, the missing one left out. */
-void gemm_dnnl_bf16(enum gemm_dnnl_product which, float *out, const uint16_t *a, const uint16_t *b,
-                    int64_t rows, int64_t in, int64_t outs);
+/* Local.  y[rows,out] = x[rows,in] w[out,in]^T. */
+void gemm_dnnl_bf16_forward(float *y, const uint16_t *x, const uint16_t *w, int64_t rows,
+                            int64_t in, int64_t out);
+
+/* Local.  dx[rows,in] = dy[rows,out] w[out,in], or adds that to dx. */
+void gemm_dnnl_bf16_input(float *dx, bool add, const uint16_t *dy, const uint16_t *w, int64_t rows,
+                          int64_t in, int64_t out);
+
+/* Local.  dw[out,in] = dy[rows,out]^T x[rows,in]. */
+void gemm_dnnl_bf16_weight(float *dw, const uint16_t *dy, const uint16_t *x, int64_t rows,
+                           int64_t in, int64_t out);
 
 #endif

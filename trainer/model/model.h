@@ -154,6 +154,9 @@ typedef void (*pass_depth_done)(void *context, int32_t depth);
 void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_done done,
                    void *context);
 
+/* The gradients that the next pass_backward adds into are all zero: spares it additions. */
+void pass_expect_zero(struct pass *p);
+
 /* Results of the last forward; valid until the next, backward in between or not. */
 const real *pass_hidden(const struct pass *p); /* [N,H] last ones; NULL where start is L+1 */
 const real *pass_pooled(const struct pass *p); /* [B,H] what feeds the heads, before dropout */

@@ -40,6 +40,7 @@ struct pass {
     struct pass_plan plan;
     struct weights weights;
     int32_t lowest_kept;
+    bool grads_zero;          /* the next backward finds only zeros in its gradients */
     const real *lowest_input; /* [N,H] of depth lowest_kept, NULL for depths 0 and L+1 */
     const real *top;          /* [N,H] last hidden states, NULL where they were not computed */
     const real *top_features; /* [B,H] input of depth L+1 */
@@ -146,7 +147,7 @@ static void begin(struct pass *p, const real *params, const struct batch *batch,
         __builtin_trap();
     p->batch = *batch;
     p->plan = *plan;
-    p->weights = (struct weights){&p->model->table, params, NULL, plan->trainable};
+    p->weights = (struct weights){&p->model->table, params, NULL, plan->trainable, false};
     p->lowest_kept = plan->train_from > plan->start ? plan->train_from : plan->start;
     p->lowest_input = NULL;
     p->top = NULL;
@@ -382,12 +383,19 @@ static void backward_depth(struct pass *p, int32_t depth, int32_t lowest)
     }
 }
 
+void pass_expect_zero(struct pass *p)
+{
+    p->grads_zero = true;
+}
+
 void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_done done,
                    void *context)
 {
     timing_mark(TIMING_OTHER);
     p->weights.params = params;
     p->weights.grads = grads;
+    p->weights.zero = p->grads_zero;
+    p->grads_zero = false;
     int32_t lowest = lowest_trained(p);
     bool active = false;
     for (int32_t t = 0; t < p->model->task_count; t++)

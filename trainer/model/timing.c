@@ -28,7 +28,7 @@ const char *timing_name(enum timing_group group)
 {
     static const char *const names[TIMING_GROUPS] = {
         [TIMING_PRODUCTS] = "products",     [TIMING_ATTENTION] = "attention",
-        [TIMING_ACTIVATION] = "activation", [TIMING_NORM] = "residual and norm",
+        [TIMING_ACTIVATION] = "activation", [TIMING_NORM] = "norm",
         [TIMING_ROUNDING] = "rounding",     [TIMING_EMBEDDING] = "embedding",
         [TIMING_HEADS] = "heads",           [TIMING_OTHER] = "other",
     };
