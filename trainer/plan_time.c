@@ -97,7 +97,7 @@ static double phase_steps(const struct plan_phase *ph, double seconds_before, do
 
 static void time_fit(const struct plan *p, struct plan_phase *ph)
 {
-    enum { GRID = 7, EVALUATIONS = 40 };
+    enum { GRID = 8, EVALUATIONS = 40 };
     for (int32_t t = 0; t < p->run->job.task_count; t++) {
         double rows = (double)ph->plan->rows[p->run->job.tasks[t].set];
         double panels = ceil(p->run->model.task[t].classes / 4.0);

@@ -382,10 +382,10 @@ static mt_status plan_make(struct plan *p, const struct probe_options *options)
     p->o = *options;
     struct probe_options *o = &p->o;
     if (o->l2_min == 0 && o->l2_max == 0) {
-        o->l2_min = 1e-4;
-        o->l2_max = 1e2;
+        o->l2_min = 1e-3;
+        o->l2_max = 1e4;
     }
-    o->l2_count = o->l2_min == o->l2_max ? 1 : o->l2_count > 0 ? o->l2_count : 7;
+    o->l2_count = o->l2_min == o->l2_max ? 1 : o->l2_count > 0 ? o->l2_count : 8;
     o->tolerance = o->tolerance > 0 ? o->tolerance : 1e-6;
     o->folds = o->folds > 0 ? o->folds : 5;
     if (o->dim < 1 || o->dim > PROBE_DIM_MAX || o->classes < 2 || o->classes > PROBE_CLASSES_MAX)

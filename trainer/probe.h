@@ -36,8 +36,8 @@ struct probe_data {
 struct probe_options {
     int32_t dim, classes;
     const double *class_weights; /* [classes] >= 0; NULL = all 1 */
-    double l2_min, l2_max;       /* both 0 = 1e-4 .. 1e2; equal = that one, nothing to choose */
-    int32_t l2_count;            /* points of the grid, both ends included; 0 = 7 */
+    double l2_min, l2_max;       /* both 0 = 1e-3 .. 1e4; equal = that one, nothing to choose */
+    int32_t l2_count;            /* points of the grid, both ends included; 0 = 8 */
     double tolerance;            /* of max |gradient| / n; 0 = 1e-6 */
     int32_t max_iterations;      /* of one fit; 0 = 1000 */
     int32_t folds;               /* where there is no dev; 0 = 5 */

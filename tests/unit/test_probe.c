@@ -179,7 +179,7 @@ static void strength_is_the_best_on_dev_and_the_stronger_of_equals(void **state)
     struct probe_result r;
     assert_int_equal(probe_train(&r, &train, &dev, &o), MT_OK);
     assert_int_equal(r.trial_count, 9);
-    assert_true(r.trial[0].l2 == 1e2 && fabs(r.trial[8].l2 - 1e-4) < 1e-16);
+    assert_true(r.trial[0].l2 == 1e4 && fabs(r.trial[8].l2 - 1e-3) < 1e-15);
     int chosen = -1;
     for (int t = 0; t < 9; t++) {
         assert_int_equal(r.trial[t].fit.reason, LBFGS_CONVERGED);
@@ -197,9 +197,39 @@ static void strength_is_the_best_on_dev_and_the_stronger_of_equals(void **state)
     probe_result_release(&r);
 
     make_clouds(30, 3); /* every strength separates: all are equal */
-    assert_int_equal(probe_train(&r, &train, &dev, &o), MT_OK);
+    struct probe_options weak = o;
+    weak.l2_min = 1e-4;
+    weak.l2_max = 1e2;
+    assert_int_equal(probe_train(&r, &train, &dev, &weak), MT_OK);
     assert_true(r.dev.accuracy == 1 && r.l2 == 1e2);
     probe_result_release(&r);
+}
+
+static void threads_do_not_change_a_bit(void **state)
+{
+    enum { N = 4000, D = 6, K = 3 };
+    static float x[N * D];
+    static int32_t y[N];
+    struct probe_result r[3];
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        y[i] = i % K;
+        for (int d = 0; d < D; d++)
+            x[i * D + d] = (float)(rng_normal(5, (uint32_t)d, (uint64_t)i) + (d == y[i]));
+    }
+    const struct probe_data data = {x, y, N};
+    for (int k = 0; k < 3; k++) {
+        static const int32_t threads[] = {1, 2, 5};
+        struct probe_options o = {.dim = D, .classes = K, .l2_min = 1.0, .l2_max = 1.0};
+        assert_int_equal(pool_create(&o.pool, threads[k]), MT_OK);
+        assert_int_equal(probe_train(&r[k], &data, NULL, &o), MT_OK);
+        pool_destroy(&o.pool);
+        assert_memory_equal(r[k].weight, r[0].weight, K * D * sizeof(double));
+        assert_memory_equal(r[k].bias, r[0].bias, K * sizeof(double));
+        assert_int_equal(r[k].fit.reason, LBFGS_CONVERGED);
+    }
+    for (int k = 0; k < 3; k++)
+        probe_result_release(&r[k]);
 }
 
 static void separable_data_converge_under_l2(void **state)
@@ -390,6 +420,7 @@ int main(void)
         cmocka_unit_test(rows_without_a_label_change_nothing),
         cmocka_unit_test(the_folded_head_gives_the_predictions),
         cmocka_unit_test(strength_is_the_best_on_dev_and_the_stronger_of_equals),
+        cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(separable_data_converge_under_l2),
         cmocka_unit_test(a_class_absent_from_train_is_left_out),
         cmocka_unit_test(one_class_alone_is_predicted_always),
