@@ -374,17 +374,18 @@ static mt_status parse_part(struct config *c, struct config_value *v, const char
                             int64_t bytes, int32_t skipped)
 {
     struct text source = {0}, scanned = {0};
-    char *flat = NULL;
+    char *shifted = NULL, *flat = NULL;
+    mt_status st;
     for (int32_t i = 0; i < skipped; i++)
         text_add(&source, "\n");
     text_add_bytes(&source, part, bytes);
+    MT_TRY_GOTO(st, text_finish(&source, &shifted), done);
     struct config_scan scan = {.file = config_file(c), .markers = true};
-    mt_status st =
-        config_scan_text(&scan, source.bytes == NULL ? "" : source.bytes, source.count, &scanned);
-    if (st == MT_OK)
-        st = text_finish(&scanned, &flat);
-    if (st == MT_OK)
-        st = parse_text(c, v, flat, NULL);
+    MT_TRY_GOTO(st, config_scan_text(&scan, shifted, skipped + bytes, &scanned), done);
+    MT_TRY_GOTO(st, text_finish(&scanned, &flat), done);
+    st = parse_text(c, v, flat, NULL);
+done:
+    mt_free(&shifted);
     mt_free(&flat);
     text_release(&source);
     text_release(&scanned);
