@@ -1,14 +1,13 @@
 /* mttrain check: validate a job with its data, model and schedule; touch nothing. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "comm/base/log.h"
+#include "comm/agree.h"
 #include "comm/base/memory.h"
 #include "io/file.h"
 #include "trainer/arguments.h"
-#include "trainer/run.h"
+#include "trainer/job_checks.h"
+#include "trainer/scratch.h"
 
 static void print_data(const struct run *run)
 {
@@ -71,26 +70,26 @@ done:
 static mt_status check(const struct comm *world, const char *path,
                        const struct run_options *options)
 {
-    struct run *run;
-    const char *tmp = getenv("TMPDIR");
-    char scratch[512];
-    (void)snprintf(scratch, sizeof scratch, "%.400s/mttrain-check-XXXXXX",
-                   tmp != NULL ? tmp : "/tmp");
-    if (mkdtemp(scratch) == NULL)
-        return MT_FAIL(MT_IO, "cannot make a scratch folder %s; set TMPDIR", scratch);
-    mt_status st = mt_alloc(&run, 1, sizeof *run, "a run");
-    if (st == MT_OK) {
-        st = run_open_description(run, world, path, options, scratch);
-        if (st == MT_OK && world->rank == 0)
-            st = print_report(run);
-        run_close(run);
-        mt_free(&run);
-    }
-    struct mt_error kept;
-    mt_error_get(&kept);
-    if (file_remove(scratch) != MT_OK)
-        log_warning("%s", mt_error_peek()->message);
-    (void)mt_error_set(&kept);
+    struct scratch scratch;
+    struct run *run = NULL;
+    char *shards = NULL;
+    mt_status st = scratch_open(&scratch, world, path, options);
+    MT_TRY_GOTO(st, st, done);
+    st = mt_alloc(&run, 1, sizeof *run, "a run");
+    if (st == MT_OK)
+        st = file_path_join(&shards, scratch.path, "shards");
+    st = comm_agree(world, st);
+    MT_TRY_GOTO(st, st, done);
+    st = run_open_description(run, world, path, options, shards);
+    if (st == MT_OK)
+        st = comm_agree(world, world->rank == 0 ? job_checks_run(run) : MT_OK);
+    if (st == MT_OK && world->rank == 0)
+        st = print_report(run);
+    run_close(run);
+done:
+    mt_free(&run);
+    mt_free(&shards);
+    scratch_close(&scratch);
     return st;
 }
 
@@ -123,6 +122,8 @@ static mt_status print_key(const char *path, const struct run_options *options, 
     char *bundle = NULL, *text = NULL;
     struct job job;
     MT_TRY(config_bundle_read(&bundle, path));
+    if (options->schedule != NULL)
+        MT_TRY(config_bundle_replace(&bundle, options->schedule));
     mt_status st = job_load(&job, bundle, options->overrides, options->override_count);
     mt_free(&bundle);
     MT_TRY(st);
@@ -149,6 +150,8 @@ static mt_status run(const struct invocation *call)
     bool help;
     const struct argument table[] = {
         {"--set", "KEY=VALUE", ARGUMENT_LIST, &sets, "overrides a key of the job; may be repeated"},
+        {"--schedule", "FILE", ARGUMENT_TEXT, &options.schedule,
+         "another schedule than the job's; also full, staged, ... of those that come along"},
         {"--get", "KEY", ARGUMENT_TEXT, &key,
          "only print the effective value of a key (paths are absolute), reading the job file "
          "alone"},

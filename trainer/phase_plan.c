@@ -50,6 +50,22 @@ static void choose_losses(struct phase_plan *plan, const struct job *job)
     }
 }
 
+/* A phase that trains something, but for no loss. */
+static mt_status check_active(const struct phase_plan *plan, const struct job *job)
+{
+    bool any = false;
+    for (int32_t t = 0; t < job->task_count; t++)
+        any = any || plan->active[t];
+    if (any)
+        return MT_OK;
+    return MT_FAIL(MT_CONFIG,
+                   "%s: no task's loss counts in phase \"%s\", since it trains no head; add "
+                   "\"heads.*\" to train, or name the tasks whose frozen heads lead the others "
+                   "(tasks = [ \"%s\" ])",
+                   plan->phase->where != NULL ? plan->phase->where : "schedule", plan->phase->name,
+                   job->tasks[0].name);
+}
+
 static mt_status choose_rows(struct phase_plan *plan, const struct job *job,
                              const struct corpora *corpora)
 {
@@ -98,6 +114,8 @@ mt_status phase_plan_make(struct phase_plan *plan, const struct job *job, int32_
                        "list, or use classifier = \"probe\" for a wholly frozen network",
                        plan->phase->where != NULL ? plan->phase->where : "schedule",
                        plan->phase->name);
+    else
+        MT_TRY(check_active(plan, job));
     choose_losses(plan, job);
     MT_TRY(choose_rows(plan, job, corpora));
     struct sampler_spec spec = phase_plan_sampler(plan, job);
