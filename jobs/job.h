@@ -28,6 +28,8 @@ enum job_format {
     JOB_FORMAT_H5
 };
 enum job_nonfinite { JOB_NONFINITE_STOP, JOB_NONFINITE_SKIP, JOB_NONFINITE_ROLLBACK };
+/* The last three as in enum job_nonfinite, one further. */
+enum job_spike { JOB_SPIKE_OFF, JOB_SPIKE_STOP, JOB_SPIKE_SKIP, JOB_SPIKE_ROLLBACK };
 enum job_save_failure { JOB_SAVE_WARN, JOB_SAVE_STOP };
 enum job_reduction { JOB_REDUCTION_EXACT, JOB_REDUCTION_MPI };
 
@@ -84,6 +86,8 @@ struct job_train {
     bool keep_phase_ends;
     char *best;           /* a metric (schedules/metric.h) */
     int32_t nonfinite;    /* enum job_nonfinite */
+    int32_t spike;        /* enum job_spike */
+    double spike_factor;  /* times the running median */
     int32_t save_failure; /* enum job_save_failure */
     int64_t threads;      /* per rank; 0 = by the processors a rank may use */
     int64_t prefetch;     /* steps of lane batches that are prepared ahead */

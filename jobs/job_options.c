@@ -18,6 +18,7 @@ static const char *const cased_names[] = {"auto", "false", "true", NULL};
 static const char *const utf8_names[] = {"replace", "error", NULL};
 static const char *const format_names[] = {"auto", "tsv", "csv", "jsonl", "h5", NULL};
 static const char *const nonfinite_names[] = {"stop", "skip", "rollback", NULL};
+static const char *const spike_names[] = {"off", "stop", "skip", "rollback", NULL};
 static const char *const save_failure_names[] = {"warn", "stop", NULL};
 static const char *const reduction_names[] = {"exact", "mpi", NULL};
 static const char *const init_words[] = {"random", NULL};
@@ -353,6 +354,23 @@ static const struct option train_rows[] = {
      .help =
          "at a loss or gradient that is not finite: stop, skip the step, or go back to the last "
          "checkpoint and pass over the step"},
+    {.key = "spike",
+     .type = OPTION_CHOICE,
+     .change = TRAJ,
+     .offset = FIELD(job_train, spike),
+     .choices = spike_names,
+     .fallback = "off",
+     .help =
+         "the same at a loss or gradient norm above `spike_factor` times the median of the last "
+         "64 steps of the phase (at least 16)"},
+    {.key = "spike_factor",
+     .type = OPTION_REAL,
+     .change = TRAJ,
+     .offset = FIELD(job_train, spike_factor),
+     .fallback = "10",
+     .min = 1,
+     .max = 1e12,
+     .help = "what counts as a spike"},
     {.key = "save_failure",
      .type = OPTION_CHOICE,
      .change = SAFE,

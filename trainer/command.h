@@ -31,5 +31,6 @@ struct command {
 extern const struct command command_train, command_serve, command_pack, command_vocab,
     command_check, command_eval, command_predict, command_embed, command_export, command_inspect,
     command_bench, command_plan, command_compare, command_probe;
+extern const struct command command_ctl, command_replay;
 
 #endif

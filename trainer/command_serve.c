@@ -18,9 +18,10 @@
 #include "comm/stop.h"
 #include "jobs/spool.h"
 #include "trainer/arguments.h"
+#include "trainer/ctl.h"
 #include "trainer/train.h"
 
-static const double IDLE_S = 0.5;
+static const double IDLE_S = 0.5, TELL_S = 5.0;
 
 /* Root.  The next job, moved to running/; an empty path where there is none. */
 static mt_status next_job(const char *spool, char name[SPOOL_NAME_BYTES],
@@ -50,7 +51,10 @@ static mt_status serve_one(const struct comm *world, const char *spool, const ch
 {
     struct run_options options = {.resume = "auto"};
     log_info("job %s", name);
+    if (world->rank == 0)
+        ctl_use_spool(spool);
     mt_status st = comm_agree(world, train_job(world, path, &options));
+    ctl_use_spool(NULL);
     if (st != MT_OK && !is_jobs_own(st))
         return st; /* stopped: the job stays in running/ and is resumed by the next daemon */
     char why[MT_MESSAGE_BYTES + 32];
@@ -64,27 +68,56 @@ static mt_status serve_one(const struct comm *world, const char *spool, const ch
     return MT_OK;
 }
 
+static mt_status open_spool(const char *spool)
+{
+    MT_TRY(spool_open(spool));
+    return ctl_prepare(spool);
+}
+
+/* Root.  Hears commands while no job is trained; now and then says that it is there. */
+static void hear(const struct comm *world, const char *spool, double *told_s)
+{
+    bool stops = ctl_poll(spool) || ctl_stop_after_job();
+    if (stops)
+        stop_request(STOP_COMMAND);
+    if (!stops && clock_now_s() - *told_s < TELL_S)
+        return;
+    *told_s = clock_now_s();
+    ctl_tell_idle(spool, stops ? "stopped" : "idle", comm_host(world, 0), world->size);
+}
+
+/* Collective.  A stop between two jobs: 75 only where one is half done. */
+static mt_status leave(const struct comm *world, const char *spool, enum stop_reason reason)
+{
+    int64_t running = 0;
+    MT_ALL(world, world->rank == 0 ? spool_count(spool, SPOOL_RUNNING, &running) : MT_OK);
+    MT_TRY(comm_max_i64(world, &running, 1));
+    log_info("stopped by %s", stop_reason_text(reason));
+    return running == 0 ? MT_OK : MT_FAIL(MT_STOPPED, "stopped with a job in %s/running", spool);
+}
+
 static mt_status serve(const struct comm *world, const char *spool, bool drain)
 {
     char place[SPOOL_PATH_BYTES + SPOOL_NAME_BYTES];
     char *path = place, *name = place + SPOOL_PATH_BYTES;
     bool said_idle = false;
-    MT_ALL(world, world->rank == 0 ? spool_open(spool) : MT_OK);
+    double told_s = -TELL_S;
+    MT_ALL(world, world->rank == 0 ? open_spool(spool) : MT_OK);
     log_info("serving %s%s", spool, drain ? " until its queue is empty" : "");
     for (;;) {
         enum stop_reason reason;
         memset(place, 0, sizeof place);
+        if (world->rank == 0)
+            hear(world, spool, &told_s);
+        MT_TRY(stop_agree(world, &reason));
+        if (reason != STOP_NONE)
+            return leave(world, spool, reason);
         MT_ALL(world, world->rank == 0 ? next_job(spool, name, path) : MT_OK);
         MT_TRY(comm_broadcast(world, place, (int64_t)sizeof place, 0));
-        MT_TRY(stop_agree(world, &reason));
-        if (reason != STOP_NONE) {
-            log_info("stopped by %s", stop_reason_text(reason));
-            return path[0] == '\0' ? MT_OK
-                                   : MT_FAIL(MT_STOPPED, "stopped with %s in running/", name);
-        }
         if (path[0] != '\0') {
             MT_TRY(serve_one(world, spool, name, path));
             said_idle = false;
+            told_s = -TELL_S;
         } else if (drain) {
             return MT_OK;
         } else {

@@ -11,6 +11,7 @@
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
 #include "trainer/row_blocks.h"
+#include "trainer/watchdog.h"
 
 enum { ROUND_BLOCKS = 8 }; /* a round: so many blocks a thread */
 
@@ -228,7 +229,10 @@ static mt_status run_blocks(struct evaluator *e, enum split split, const float *
         int64_t left = mine - round.first;
         int32_t count = (int32_t)(left < 0 ? 0 : left < round_blocks ? left : round_blocks);
         enum stop_reason reason;
-        MT_ALL(world, pool_run(e->setup.pool, eval_block, &round, count));
+        watchdog_beat(WATCHDOG_EVALUATE);
+        mt_status st = pool_run(e->setup.pool, eval_block, &round, count);
+        watchdog_beat(WATCHDOG_BOUNDARY);
+        MT_TRY(comm_agree(world, st));
         MT_TRY(stop_agree(world, &reason));
         if (reason != STOP_NONE) {
             progress_end(&progress);

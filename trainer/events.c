@@ -112,7 +112,7 @@ void event_step(struct run *run, const struct step_report *last, struct step_win
         json_write_int(w, "step", last->step);
         json_write_string(w, "phase", run->phase.plan->phase->name);
         json_write_real(w, "epoch", phase_machine_epoch(&run->machine, &run->length));
-        json_write_real(w, "loss", window->loss / (double)window->steps);
+        json_write_real(w, "loss", window->loss / (double)window->counted);
         json_write_object(w, "losses");
         for (int32_t t = 0; t < run->model.task_count; t++)
             if (window->task[t].weight > 0.0)
@@ -129,6 +129,14 @@ void event_step(struct run *run, const struct step_report *last, struct step_win
         json_write_real(w, "data", window->wait_data_s);
         json_write_real(w, "reduction", window->wait_reduce_s);
         json_write_end(w);
+        if (run->world->size > 1) {
+            json_write_object(w, "ranks");
+            json_write_int(w, "slowest", window->busy.rank);
+            json_write_string(w, "host", comm_host(run->world, window->busy.rank));
+            json_write_real(w, "busy_s", window->busy.most_s);
+            json_write_real(w, "spread_s", window->busy.most_s - window->busy.least_s);
+            json_write_end(w);
+        }
         if (run->skipped_steps > 0)
             json_write_int(w, "skipped_steps", run->skipped_steps);
         end_event(run);
@@ -174,22 +182,69 @@ void event_eval(struct run *run, enum split split, const struct eval_result *res
     }
 }
 
-void event_checkpoint(struct run *run, int64_t step, double seconds, int64_t bytes, bool best)
+void event_checkpoint(struct run *run, const struct saver *save)
 {
     char path[CHECKPOINT_PATH_BYTES];
     if (run->events == NULL)
         return;
     struct json_writer *w = jsonl_begin(run->events, "checkpoint");
-    json_write_int(w, "step", step);
-    json_write_real(w, "seconds", seconds);
-    if (checkpoint_path(path, run->job.run_dir, step) == MT_OK)
+    json_write_int(w, "step", save->step);
+    json_write_real(w, "seconds", save->stood_s);
+    json_write_real(w, "write_s", save->write_s);
+    if (checkpoint_path(path, run->job.run_dir, save->step) == MT_OK)
         json_write_string(w, "path", path);
     else
         mt_error_clear();
-    json_write_int(w, "bytes", bytes);
-    json_write_bool(w, "best", best);
-    json_write_int(w, "frozen_verified",
-                   run->phase.plan != NULL ? run->phase.plan->frozen_tensors : 0);
+    json_write_int(w, "bytes", save->size_bytes);
+    json_write_bool(w, "best", save->best);
+    json_write_int(w, "frozen_verified", save->frozen_tensors);
+    end_event(run);
+}
+
+void event_control(struct run *run, const char *command, const char *key, const char *value)
+{
+    log_info("command %s%s%s%s%s after step %lld", command, key[0] != '\0' ? " " : "", key,
+             key[0] != '\0' ? " = " : "", value, (long long)run->machine.step);
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "control");
+    json_write_int(w, "step", run->machine.step);
+    json_write_string(w, "command", command);
+    if (key[0] != '\0') {
+        json_write_string(w, "key", key);
+        json_write_string(w, "value", value);
+    }
+    end_event(run);
+}
+
+void event_change(struct run *run, const char *key, const char *before, const char *after,
+                  const char *kind)
+{
+    log_info("resumed with %s = %s (was %s): %s", key, after, before, kind);
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "change");
+    json_write_int(w, "step", run->machine.step);
+    json_write_string(w, "key", key);
+    json_write_string(w, "before", before);
+    json_write_string(w, "after", after);
+    json_write_string(w, "class", kind);
+    end_event(run);
+}
+
+void event_anomaly(struct run *run, const struct step_report *report, const char *kind,
+                   const char *action, const char *bundle)
+{
+    if (run->events == NULL)
+        return;
+    struct json_writer *w = jsonl_begin(run->events, "anomaly");
+    json_write_int(w, "step", report->step);
+    json_write_string(w, "phase", run->phase.plan->phase->name);
+    json_write_string(w, "kind", kind);
+    json_write_string(w, "action", action);
+    json_write_real(w, "loss", report->loss);
+    json_write_real(w, "grad_norm", report->grad_norm);
+    json_write_string(w, "bundle", bundle);
     end_event(run);
 }
 

@@ -17,10 +17,10 @@
 #include "trainer/command.h"
 #include "trainer/versions.h"
 
-static const struct command *const commands[] = {&command_pack,   &command_vocab,   &command_check,
-                                                 &command_eval,   &command_predict, &command_embed,
-                                                 &command_export, &command_inspect, &command_bench,
-                                                 &command_plan,   &command_compare, &command_probe};
+static const struct command *const commands[] = {
+    &command_pack,  &command_vocab,  &command_check,   &command_eval, &command_predict,
+    &command_embed, &command_export, &command_inspect, &command_ctl,  &command_replay,
+    &command_bench, &command_plan,   &command_compare, &command_probe};
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

@@ -13,6 +13,7 @@
 #include "trainer/phase_cache.h"
 #include "trainer/save.h"
 #include "trainer/update.h"
+#include "trainer/watchdog.h"
 
 static const struct phase_plan *current_plan(const struct run *run)
 {
@@ -138,6 +139,7 @@ mt_status phase_run_enter(struct run *run)
 {
     const struct phase_plan *plan = current_plan(run);
     phase_run_leave(run);
+    watchdog_beat(WATCHDOG_PHASE);
     run->phase.plan = plan;
     run->phase.begin_s = clock_now_s();
     if (run->entered != run->machine.phase) {

@@ -21,6 +21,7 @@
 #include "io/prefix_file.h"
 #include "trainer/model/gemm.h"
 #include "trainer/row_blocks.h"
+#include "trainer/watchdog.h"
 
 enum { CACHED_SPLITS = 2, ROUND_BLOCKS = 4, PATH_BYTES = 4096 }; /* train and dev */
 
@@ -220,7 +221,10 @@ static mt_status fill_blocks(struct prefix_cache *c)
         int64_t left = mine - round.first;
         int32_t count = (int32_t)(left < 0 ? 0 : left < round_blocks ? left : round_blocks);
         enum stop_reason reason;
-        MT_ALL(world, pool_run(c->setup.pool, fill_block, &round, count));
+        watchdog_beat(WATCHDOG_CACHE);
+        mt_status st = pool_run(c->setup.pool, fill_block, &round, count);
+        watchdog_beat(WATCHDOG_BOUNDARY);
+        MT_TRY(comm_agree(world, st));
         MT_TRY(stop_agree(world, &reason));
         if (reason != STOP_NONE) {
             progress_end(&progress);

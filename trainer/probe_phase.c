@@ -15,6 +15,7 @@
 #include "trainer/events.h"
 #include "trainer/freeze_audit.h"
 #include "trainer/row_blocks.h"
+#include "trainer/watchdog.h"
 
 /* The pooled vectors and labels of one split of one data set. */
 struct features {
@@ -137,6 +138,7 @@ done:
 static bool should_stop(void *context)
 {
     (void)context;
+    watchdog_beat(WATCHDOG_PHASE);
     return stop_requested_local();
 }
 

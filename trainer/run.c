@@ -14,9 +14,10 @@
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
 #include "io/file.h"
+#include "trainer/control.h"
 #include "trainer/phase_run.h"
 #include "trainer/products.h"
-#include "trainer/save.h"
+#include "trainer/resume.h"
 
 /* Whether all ranks were started with the same words. */
 static mt_status agree_on_command(const struct comm *world, const char *job_path,
@@ -257,6 +258,9 @@ static mt_status begin(struct run *run, const struct comm *world, const char *jo
     run->entered = -1;
     run->resumed_step = -1;
     run->last_saved_step = -1;
+    run->lr_scale = 1.0;
+    run->replay_step = options->replay_step;
+    run->replay = options->replay;
     run->started_s = run->last_save_s = run->last_eval_s = clock_now_s();
     return read_job(run, job_path, options);
 }
@@ -393,7 +397,7 @@ mt_status run_open(struct run *run, const struct comm *world, const char *job_pa
     st = create_blocks(run, &source);
     MT_TRY_GOTO(st, comm_agree(world, st), done);
     phase_machine_start(&run->machine, &run->job.schedule, &run->length);
-    MT_TRY_GOTO(st, save_resume(run, options), done);
+    MT_TRY_GOTO(st, resume_run(run, options), done);
 done:
     source_close(&source);
     mt_free(&shards);
@@ -402,6 +406,8 @@ done:
 
 void run_close(struct run *run)
 {
+    control_close(run, NULL);
+    saver_release(&run->saver);
     phase_run_leave(run);
     prefix_cache_close(&run->cache);
     mt_free(&run->cache_dir);
@@ -421,6 +427,8 @@ void run_close(struct run *run)
     mt_free(&run->adam_m);
     mt_free(&run->adam_v);
     mt_free(&run->adam_steps);
+    mt_free(&run->setting);
+    mt_free(&run->skip);
     model_folder_release(&run->about);
     model_release(&run->model);
     corpora_close(&run->corpora);

@@ -20,10 +20,15 @@
 #include "io/prefetch.h"
 #include "jobs/job.h"
 #include "schedules/phase_machine.h"
+#include "trainer/ctl.h"
 #include "trainer/evaluate.h"
 #include "trainer/lanes.h"
 #include "trainer/phase_plan.h"
+#include "trainer/saver.h"
 #include "trainer/source.h"
+#include "trainer/spikes.h"
+
+struct bundle; /* trainer/bundle.h */
 
 /* What the command line adds to a job file. */
 struct run_options {
@@ -32,6 +37,8 @@ struct run_options {
     const char *schedule; /* a file whose settings replace the job's of the same name, or NULL */
     const char *resume;   /* auto | never | path of a checkpoint */
     bool accept_changes;
+    int64_t replay_step;         /* of `mttrain replay`; 0 = none */
+    const struct bundle *replay; /* what it was then */
 };
 
 enum cache_use { CACHE_UNDECIDED, CACHE_UNUSED, CACHE_USED };
@@ -74,6 +81,22 @@ struct best {
     int64_t step;
 };
 
+/* How often things happen: the job's, until a command sets another. */
+struct run_cadence {
+    struct duration log, save, eval;
+};
+
+/* A command's setting, as decisions.jsonl has it: in force from the step after `step`. */
+struct run_setting {
+    int64_t step;
+    char key[CTL_TEXT_BYTES], value[CTL_TEXT_BYTES];
+};
+
+/* Steps whose batches are passed over. */
+struct run_skip {
+    int64_t first, last;
+};
+
 struct run {
     const struct comm *world;
     struct job job;
@@ -104,8 +127,8 @@ struct run {
     int32_t entered; /* the phase whose beginning is done; -1 = none */
     struct phase_run phase;
     struct last_eval evals;
-    struct best best;
-    int64_t skipped_steps; /* non-finite ones under policy "skip" */
+    struct best best, best_saved; /* best_saved: the one whose checkpoint is durable */
+    int64_t skipped_steps;        /* non-finite ones under policy "skip" */
     int32_t skipped_in_row;
     double *lane_rows, *lane_work; /* sums of this rank's lanes, and of all of them */
 
@@ -114,6 +137,23 @@ struct run {
     int64_t resumed_step; /* -1 = a fresh start */
     double started_s, last_save_s, last_eval_s, last_log_s;
     int64_t last_saved_step;
+    struct saver saver;
+    bool warned_kill_timeout;
+    struct ctl *ctl; /* rank 0 */
+    struct ctl_status status;
+    struct run_cadence every;
+    struct run_setting *setting; /* [setting_count] recorded ones, in file order */
+    int32_t setting_count, setting_capacity;
+    double lr_scale; /* all rates times this */
+    bool paused;
+    double step_mean_s;
+    struct spikes spikes;
+    struct run_skip *skip; /* [skip_count] recorded ones */
+    int32_t skip_count, skip_capacity;
+    bool rollback_due;
+    int64_t replay_step; /* the step that `mttrain replay` shows; 0 = none */
+    const struct bundle *replay;
+    bool replayed;
     double time_limit_s;             /* end of the scheduler's time (clock_now_s) or INFINITY */
     double save_cost_s, step_cost_s; /* the longest save and step so far */
     bool eval_pending;               /* an evaluation belongs to the step that was done last */

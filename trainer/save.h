@@ -1,23 +1,27 @@
 /*
- * save: a run's whole state to a checkpoint and back, and the model folder at the end.
+ * save: checkpoints of a run, and the model folder at the end.
  *
- * state.json holds what is not a tensor: the phase machine, the sampler's position, update counts,
- * the best evaluation.  No random state: see comm/base/rng.h.
+ * Training waits only for a copy (trainer/saver.h); the checkpoint becomes visible some steps
+ * later.  Its outcome is agreed at the next boundary, at the next save, or where somebody needs it:
+ * the end of a phase, a stop, the end of the run.
  */
 #ifndef MT_TRAINER_SAVE_H
 #define MT_TRAINER_SAVE_H
 
 #include "trainer/run.h"
 
-/* Collective.  Takes up the newest valid checkpoint of run_dir ("auto"), none ("never", and then
- * run_dir must hold none), or the given one; opens metrics.jsonl.
- * Errors: DATA (damaged, sizes or labels that differ), CONFIG, IO. */
-mt_status save_resume(struct run *run, const struct run_options *options) MT_CHECKED;
-
-/* Collective.  Writes a checkpoint at run->machine.step, sets latest (and best, where
- * run->save_best), removes old ones; clears save_due and save_best.  A failure to write is an error
- * or, with train.save_failure = "warn", a loud warning.  Errors: IO, NOMEM. */
+/* Collective.  Begins a checkpoint at run->machine.step, after waiting for the one before; clears
+ * save_due and save_best.  Errors: as save_wait. */
 mt_status save_checkpoint(struct run *run) MT_CHECKED;
+
+/* Collective.  Waits for the save that is under way, if any; then `latest` (and `best`) point at
+ * it and old ones are gone.  A failure to write is an error or, with train.save_failure = "warn", a
+ * loud warning.  Errors: IO, NOMEM. */
+mt_status save_wait(struct run *run) MT_CHECKED;
+
+/* Local.  Rank 0: a save is under way and its thread is done; what the others are told at a
+ * boundary so that all call save_wait. */
+bool save_is_written(const struct run *run);
 
 /* Collective.  Parameters (not moments) of the best checkpoint; the last ones where there is none.
  */
@@ -25,5 +29,9 @@ mt_status save_load_best(struct run *run) MT_CHECKED;
 
 /* Collective.  Exports run_dir/model from the best checkpoint, else from the current parameters. */
 mt_status save_export(struct run *run) MT_CHECKED;
+
+/* Root.  Warns, once, where mpirun would kill the ranks before a save is done: Open MPI's parameter
+ * odls_base_sigkill_timeout, against save_s or what may be expected. */
+void save_warn_kill_timeout(struct run *run);
 
 #endif

@@ -4,6 +4,7 @@
  *   take the lane batch          io/prefetch.h      read ahead by a thread of its own
  *   forward and backward         trainer/lanes.h    this rank's lanes, combined up the lane tree
  *   reduce                       comm/reduce.h      one fixed tree over all lanes, any rank count
+ *   judge                        trainer/nonfinite.h  stop, skip or go back where it is not sound
  *   clip and update              trainer/update.h   AdamW on the trainable ranges
  *
  * Ranks meet twice: when the batch is ready, and in the sums.  Losses and gradients are added as
@@ -19,7 +20,9 @@
 #include "comm/base/log.h"
 #include "comm/base/rng.h"
 #include "trainer/nonfinite.h"
+#include "trainer/replay.h"
 #include "trainer/update.h"
+#include "trainer/watchdog.h"
 
 /* A finished depth lets the reducer begin on everything from its first tensor upwards. */
 static void announce_depth(void *context, int32_t depth)
@@ -40,7 +43,8 @@ static void describe_pass(const struct run *run, double *factor, struct pass_pla
     const struct phase *declared = phase->plan->phase;
     const struct bert_config *config = &run->model.config;
     int64_t step = run->machine.step, k = step - run->machine.phase_begin_step;
-    *factor = phase_factor(declared, k, phase->steps, phase->warmup_steps, phase->decay_steps);
+    *factor = run->lr_scale *
+              phase_factor(declared, k, phase->steps, phase->warmup_steps, phase->decay_steps);
     memset(plan, 0, sizeof *plan);
     plan->start = phase->start;
     plan->train_from = declared->frozen_dropout ? 0 : phase->plan->train_from;
@@ -86,49 +90,76 @@ static mt_status sum_losses(struct run *run, struct step_report *out, double *di
     return MT_OK;
 }
 
+/* Losses and gradients over all lanes of all ranks; g->sum has this rank's part of them. */
+static mt_status compute(struct run *run, const struct step_batch *batch,
+                         const struct pass_plan *plan, struct step_report *out,
+                         struct step_gradient *g)
+{
+    struct phase_run *phase = &run->phase;
+    struct reduce_sum sum;
+    int32_t roots = 1;
+    float *const *block = lanes_known_root(phase->lanes);
+    watchdog_beat(WATCHDOG_COMPUTE);
+    if (block != NULL)
+        reducer_begin(phase->reducer, block, roots);
+    MT_TRY(lanes_run(phase->lanes, run->params, batch->lane, plan, phase->boundary,
+                     phase->boundary_context, block != NULL ? announce_depth : NULL, run));
+    if (block == NULL) {
+        block = lanes_roots(phase->lanes, &roots);
+        reducer_begin(phase->reducer, block, roots);
+    }
+    double begin_s = clock_now_s();
+    watchdog_beat(WATCHDOG_REDUCE);
+    MT_TRY(reducer_finish(phase->reducer, &sum));
+    MT_TRY(sum_losses(run, out, &g->divisor));
+    out->wait_reduce_s = clock_now_s() - begin_s;
+    out->grad_norm = g->divisor > 0.0 ? sqrt(sum.norm2) / g->divisor : 0.0;
+    g->sum = block[0];
+    g->finite = sum.finite && isfinite(out->loss);
+    return MT_OK;
+}
+
+static mt_status take_batch(struct run *run, struct step_batch **batch)
+{
+    watchdog_place(run->machine.step, run->machine.phase);
+    watchdog_beat(WATCHDOG_BATCH);
+    mt_status st = prefetch_take(run->prefetch, batch);
+    watchdog_beat(WATCHDOG_BOUNDARY);
+    return comm_agree(run->world, st);
+}
+
 mt_status train_step(struct run *run, struct step_report *out)
 {
     struct step_batch *batch;
     struct pass_plan plan;
-    struct reduce_sum sum;
-    struct reducer_stats before, stats;
-    double divisor, begin_s = clock_now_s(), reduce_s;
+    struct step_gradient g;
+    struct reducer_stats before, after;
+    double begin_s = clock_now_s();
     memset(out, 0, sizeof *out);
-    MT_ALL(run->world, prefetch_take(run->prefetch, &batch));
+    MT_TRY(take_batch(run, &batch));
     describe_pass(run, &out->lr_factor, &plan);
     out->step = run->machine.step + 1;
     out->sentences = batch->sentences;
     out->tokens = batch->tokens;
     out->wait_data_s = batch->wait_s;
+    out->skipped = nonfinite_passes_over(run, out->step);
     reducer_stats(run->phase.reducer, &before);
 
-    int32_t roots = 1;
-    float *const *block = lanes_known_root(run->phase.lanes);
-    if (block != NULL)
-        reducer_begin(run->phase.reducer, block, roots);
-    MT_TRY(lanes_run(run->phase.lanes, run->params, batch->lane, &plan, run->phase.boundary,
-                     run->phase.boundary_context, block != NULL ? announce_depth : NULL, run));
-    if (block == NULL) {
-        block = lanes_roots(run->phase.lanes, &roots);
-        reducer_begin(run->phase.reducer, block, roots);
-    }
-    reduce_s = clock_now_s();
-    MT_TRY(reducer_finish(run->phase.reducer, &sum));
-    MT_TRY(sum_losses(run, out, &divisor));
-    out->wait_reduce_s = clock_now_s() - reduce_s;
-
-    out->grad_norm = divisor > 0.0 ? sqrt(sum.norm2) / divisor : 0.0;
-    if (!sum.finite || !isfinite(out->loss)) {
-        MT_TRY(nonfinite_handle(run, batch, &plan, out));
-        out->skipped = true;
-    } else if (divisor > 0.0) {
-        run->skipped_in_row = 0;
-        MT_TRY(update_parameters(run, block[0], out->lr_factor, divisor, out->grad_norm));
+    if (!out->skipped) {
+        MT_TRY(compute(run, batch, &plan, out, &g));
+        if (run->replay_step == out->step)
+            MT_TRY(replay_show(run, batch, &plan, out, &g));
+        else
+            MT_TRY(nonfinite_judge(run, batch, &plan, out, g.finite));
+        if (!out->skipped && g.divisor > 0.0) {
+            watchdog_beat(WATCHDOG_UPDATE);
+            MT_TRY(update_parameters(run, g.sum, out->lr_factor, g.divisor, out->grad_norm));
+        }
     }
     run->position = batch->after;
     prefetch_give_back(run->prefetch, batch);
-    reducer_stats(run->phase.reducer, &stats);
-    out->reduced_bytes = stats.bytes_sent - before.bytes_sent;
+    reducer_stats(run->phase.reducer, &after);
+    out->reduced_bytes = after.bytes_sent - before.bytes_sent;
     out->seconds = clock_now_s() - begin_s;
     return MT_OK;
 }

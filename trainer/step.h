@@ -13,9 +13,16 @@ struct step_report {
     double loss;                                /* weighted sum over tasks / labels counted */
     double lr_factor;                           /* of the phase's peak rates */
     double grad_norm;                           /* before clipping */
-    bool skipped;                               /* non-finite, parameters left as they were */
+    bool skipped;                               /* not sound, parameters left as they were */
     int64_t reduced_bytes;                      /* sent by this rank */
     double wait_data_s, wait_reduce_s, seconds; /* of this rank */
+};
+
+/* The summed gradient of a step. */
+struct step_gradient {
+    float *sum;     /* flat block; this rank's owned part is whole */
+    double divisor; /* the mean is sum / divisor */
+    bool finite;    /* neither the loss nor an element of any rank is inf or nan */
 };
 
 /* Collective.  Takes the next lane batch, computes this rank's lanes, reduces, clips, updates.

@@ -18,19 +18,37 @@
 #include "comm/exchange.h"
 #include "io/file.h"
 #include "jobs/slurm.h"
+#include "trainer/control.h"
 #include "trainer/decisions.h"
 #include "trainer/events.h"
 #include "trainer/freeze_audit.h"
 #include "trainer/peak_memory.h"
 #include "trainer/phase_run.h"
 #include "trainer/probe_phase.h"
+#include "trainer/resume.h"
 #include "trainer/save.h"
 #include "trainer/update.h"
+#include "trainer/watchdog.h"
 
 static const double SAVE_MARGIN_S = 20.0; /* left of the time limit beside the costs measured */
 
 /* What the ranks agree on at a boundary: the largest of each. */
-enum boundary_word { WORD_SECONDS, WORD_STOP, WORD_SAVE, WORD_EVAL, WORDS };
+enum boundary_word {
+    WORD_SECONDS,
+    WORD_STOP,
+    WORD_SAVE,
+    WORD_EVAL,
+    WORD_LOG,
+    WORD_SAVED,   /* the save under way is written */
+    WORD_CONTROL, /* a command waits */
+    WORD_SLOWEST, /* busy time since the last step event, with the rank in it */
+    WORD_FASTEST, /* the same, negated */
+    WORDS
+};
+
+/* Both in one number that a double holds exactly: microseconds and, in the low 20 bits, the rank.
+ */
+static const double RANKS_MOST = 1048576.0;
 
 /* A duration of the job in steps of the present phase; 0 = not by steps. */
 static int64_t every_steps(const struct run *run, struct duration d)
@@ -120,6 +138,7 @@ static mt_status evaluate(struct run *run)
 {
     const char *task_names[JOB_TASKS_MAX];
     job_task_names(&run->job, task_names);
+    control_tell(run, "evaluating", NULL);
     MT_TRY(evaluate_split(run, SPLIT_DEV));
     run->eval_pending = false;
     run->last_eval_s = clock_now_s();
@@ -133,6 +152,7 @@ static mt_status evaluate(struct run *run)
 static mt_status leave_phase(struct run *run)
 {
     int32_t index = (int32_t)(run->phase.plan - run->plan);
+    MT_TRY(save_wait(run)); /* it reads the frozen tensors where they lie */
     MT_TRY(freeze_audit_verify(run));
     run->frozen_checks += run->phase.plan->frozen_tensors;
     MT_TRY(update_gather_moments(run));
@@ -154,10 +174,14 @@ static void add_to_window(struct step_window *window, const struct step_report *
     window->sentences += r->sentences;
     window->tokens += r->tokens;
     window->reduced_bytes += r->reduced_bytes;
-    window->loss += r->loss;
+    window->busy_s += r->seconds - r->wait_data_s - r->wait_reduce_s;
     window->wait_data_s += r->wait_data_s;
     window->wait_reduce_s += r->wait_reduce_s;
     window->seconds += r->seconds;
+    if (r->skipped)
+        return;
+    window->counted++;
+    window->loss += r->loss;
     for (int32_t t = 0; t < tasks; t++) {
         window->task[t].loss += r->task[t].loss;
         window->task[t].weight += r->task[t].weight;
@@ -186,34 +210,48 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
 {
     struct step_report report;
     MT_TRY(train_step(run, &report));
+    if (run->rollback_due || run->replayed)
+        return MT_OK;
     add_to_window(window, &report, run->model.task_count);
     if (report.seconds > run->step_cost_s)
         run->step_cost_s = report.seconds;
     set_deadline(run);
     bool root = run->world->rank == 0;
-    double word[WORDS] = {
-        [WORD_SECONDS] = report.seconds,
-        [WORD_STOP] = (double)stop_reason_local(),
-        [WORD_SAVE] = root && due_by_time(run->job.train.save_every, run->last_save_s),
-        [WORD_EVAL] = root && due_by_time(run->job.train.eval_every, run->last_eval_s)};
+    double word[WORDS] = {[WORD_SECONDS] = report.seconds,
+                          [WORD_STOP] = (double)stop_reason_local(),
+                          [WORD_SAVE] = root && due_by_time(run->every.save, run->last_save_s),
+                          [WORD_EVAL] = root && due_by_time(run->every.eval, run->last_eval_s),
+                          [WORD_LOG] = root && due_by_time(run->every.log, run->last_log_s),
+                          [WORD_SAVED] = save_is_written(run),
+                          [WORD_CONTROL] = control_is_pending(run),
+                          [WORD_SLOWEST] =
+                              floor(1e6 * window->busy_s) * RANKS_MOST + run->world->rank,
+                          [WORD_FASTEST] = -window->busy_s};
+    watchdog_beat(WATCHDOG_BOUNDARY);
     MT_TRY(comm_max_f64(run->world, word, WORDS));
     *stop = (enum stop_reason)word[WORD_STOP];
+    window->busy.rank = (int32_t)fmod(word[WORD_SLOWEST], RANKS_MOST);
+    window->busy.most_s = 1e-6 * floor(word[WORD_SLOWEST] / RANKS_MOST);
+    window->busy.least_s = -word[WORD_FASTEST];
 
-    struct duration log_every = run->job.train.log_every;
     int32_t phase = run->machine.phase;
     bool changed = phase_machine_after_step(&run->machine, &run->job.schedule, &run->length,
                                             report.tokens, word[WORD_SECONDS]);
     if (changed && run->machine.ended_by[phase] == ENDED_TIME && root)
         record(decisions_add_phase_end(run, phase, run->machine.step, ENDED_TIME));
     show_progress(run, &report);
-    if (changed || due_by_step(run, log_every) || due_by_time(log_every, run->last_log_s)) {
+    control_apply_settings(run);
+    control_tell(run, "training", &report);
+    if (changed || word[WORD_LOG] > 0.0 || due_by_step(run, run->every.log)) {
         run->last_log_s = clock_now_s();
         event_step(run, &report, window);
     }
-    run->eval_pending =
-        changed || word[WORD_EVAL] > 0.0 || due_by_step(run, run->job.train.eval_every);
-    run->save_due =
-        run->save_due || word[WORD_SAVE] > 0.0 || due_by_step(run, run->job.train.save_every);
+    run->eval_pending = changed || word[WORD_EVAL] > 0.0 || due_by_step(run, run->every.eval);
+    run->save_due = run->save_due || word[WORD_SAVE] > 0.0 || due_by_step(run, run->every.save);
+    if (word[WORD_SAVED] > 0.0)
+        MT_TRY(save_wait(run));
+    if (word[WORD_CONTROL] > 0.0)
+        MT_TRY(control_obey(run));
     return MT_OK;
 }
 
@@ -224,9 +262,18 @@ static mt_status stop_here(struct run *run, enum stop_reason local)
     MT_TRY(comm_max_i64(run->world, &word, 1));
     enum stop_reason reason = (enum stop_reason)word;
     progress_end(&run->progress);
+    control_tell(run, "saving", NULL);
     MT_TRY(save_checkpoint(run));
+    MT_TRY(save_wait(run));
     event_stop(run, stop_reason_text(reason));
     event_report(run);
+    if (run->last_saved_step != run->machine.step)
+        return MT_FAIL(
+            MT_IO,
+            "stopped by %s after step %lld, but its state could not be saved; the newest "
+            "checkpoint is of step %lld",
+            stop_reason_text(reason), (long long)run->machine.step,
+            (long long)run->last_saved_step);
     return MT_FAIL(MT_STOPPED,
                    "stopped by %s after step %lld of %lld; the state is saved in %s, and the same "
                    "command goes on from there",
@@ -238,11 +285,29 @@ static mt_status finish(struct run *run)
 {
     progress_end(&run->progress);
     MT_TRY(save_checkpoint(run));
+    MT_TRY(save_wait(run));
     MT_TRY(evaluate_split(run, SPLIT_TEST));
     MT_TRY(save_export(run));
     event_done(run);
     event_report(run);
     return MT_OK;
+}
+
+static bool goes_back(const struct job *job)
+{
+    return job->train.nonfinite == JOB_NONFINITE_ROLLBACK || job->train.spike == JOB_SPIKE_ROLLBACK;
+}
+
+/* Back to the newest checkpoint, from where the offending batches are passed over. */
+static mt_status go_back(struct run *run, struct step_window *window)
+{
+    run->rollback_due = false;
+    progress_end(&run->progress);
+    MT_TRY(save_wait(run));
+    phase_run_leave(run);
+    prefix_cache_close(&run->cache);
+    memset(window, 0, sizeof *window);
+    return resume_rollback(run);
 }
 
 static mt_status loop(struct run *run)
@@ -280,7 +345,17 @@ static mt_status loop(struct run *run)
             MT_TRY(save_checkpoint(run));
         if (stop != STOP_NONE)
             return stop_here(run, stop);
+        if (run->paused) {
+            MT_TRY(save_wait(run));
+            MT_TRY(control_wait(run));
+            MT_TRY(stop_agree(run->world, &stop));
+            continue;
+        }
         MT_TRY(advance(run, &window, &stop));
+        if (run->replayed)
+            return MT_OK;
+        if (run->rollback_due)
+            MT_TRY(go_back(run, &window));
     }
 }
 
@@ -317,7 +392,15 @@ mt_status train_run(struct run *run)
         return save_export(run);
     }
     event_start(run);
-    return loop(run);
+    save_warn_kill_timeout(run);
+    if (run->resumed_step < 0 && goes_back(&run->job))
+        run->save_due = true; /* there must be something to go back to */
+    control_open(run);
+    watchdog_start(run->world, run->job.run_dir, run->job.watchdog_s);
+    mt_status st = loop(run);
+    watchdog_stop();
+    control_close(run, st == MT_OK ? "done" : st == MT_STOPPED ? "stopped" : "failed");
+    return st;
 }
 
 mt_status train_job(const struct comm *world, const char *job_path,

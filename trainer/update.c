@@ -9,6 +9,7 @@
 #include "comm/base/memory.h"
 
 #include "trainer/optim/adamw.h"
+#include "trainer/watchdog.h"
 
 struct update {
     struct run *run;
@@ -55,12 +56,15 @@ mt_status update_parameters(struct run *run, float *grads, double lr_factor, dou
     struct update u = {run, grads, lr_factor, scale};
     if (!run->job.optimizer.shard && !reducer_sum_is_whole(run->phase.reducer))
         MT_TRY(reducer_gather(run->phase.reducer, grads));
+    watchdog_beat(WATCHDOG_UPDATE);
     for (int32_t i = 0; i < run->model.table.count; i++)
         if (plan->trainable[i])
             run->adam_steps[i]++;
     MT_TRY(pool_run(run->pool, update_piece, &u, run->phase.piece_count));
-    if (run->job.optimizer.shard)
+    if (run->job.optimizer.shard) {
+        watchdog_beat(WATCHDOG_REDUCE);
         MT_TRY(reducer_gather(run->phase.reducer, run->params));
+    }
     return MT_OK;
 }
 
