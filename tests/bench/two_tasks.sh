@@ -83,7 +83,7 @@ for seed in $seeds; do
 done
 
 if [ "$ranks" = yes ]; then
-    short=(--set train.max_steps=60 --set train.epochs=1.0)
+    short=(--set train.max_steps=40 --set train.epochs=1.0)
     for n in 1 2 3 4 8; do
         train "$n" --set "run_dir=$out/np$n" "${short[@]}"
         echo "np $n: $(hash_of "$out/np$n")"
@@ -91,7 +91,7 @@ if [ "$ranks" = yes ]; then
     mpirun -np 4 "$mttrain" -q "$out/job.cfg" --set "run_dir=$out/resumed" "${short[@]}" \
         --set 'train.log_every="1st"' </dev/null &
     pid=$!
-    until grep -qs '"step":30,' "$out/resumed/metrics.jsonl"; do
+    until grep -qs '"step":20,' "$out/resumed/metrics.jsonl"; do
         kill -0 "$pid"
         sleep 0.1
     done

@@ -60,7 +60,7 @@ class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.word = nn.Embedding(VOCAB, H, padding_idx=0)
-        self.position, self.type = nn.Embedding(POSITIONS, H), nn.Embedding(2, H)
+        self.position, self.segment = nn.Embedding(POSITIONS, H), nn.Embedding(2, H)
         self.norm = nn.LayerNorm(H, eps=1e-12)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.heads = nn.ModuleDict({d: nn.Linear(H, k) for d, (_, k) in TASKS.items()})
@@ -74,7 +74,7 @@ class Model(nn.Module):
 
     def forward(self, ids, mask):
         t = ids.shape[1]
-        x = self.word(ids) + self.position(torch.arange(t)) + self.type.weight[0]
+        x = self.word(ids) + self.position(torch.arange(t)) + self.segment.weight[0]
         x = F.dropout(self.norm(x), DROPOUT, self.training)
         bias = (1.0 - mask)[:, None, None, :] * -1e9
         for layer in self.layers:
