@@ -9,6 +9,7 @@
 #include "trainer/model/activation.h"
 
 #include "trainer/model/bf16.h"
+#include "trainer/model/kernel.h"
 #include "trainer/model/vector_math.h"
 
 struct point {
@@ -48,8 +49,8 @@ static inline struct point at_tanh(real x)
 }
 
 #define ACTIVATION_LOOPS(name)                                                                     \
-    static void forward_##name(int64_t F, const real *restrict bias, real *restrict u,             \
-                               real *restrict g)                                                   \
+    static KERNEL void forward_##name(int64_t F, const real *restrict bias, real *restrict u,      \
+                                      real *restrict g)                                            \
     {                                                                                              \
         for (int64_t j = 0; j < F; j++) {                                                          \
             real x = u[j] + bias[j];                                                               \
@@ -57,8 +58,8 @@ static inline struct point at_tanh(real x)
             g[j] = at_##name(x).value;                                                             \
         }                                                                                          \
     }                                                                                              \
-    static void backward_##name(int64_t F, const real *restrict u, real *restrict g,               \
-                                real *restrict d, real *restrict dbias)                            \
+    static KERNEL void backward_##name(int64_t F, const real *restrict u, real *restrict g,        \
+                                       real *restrict d, real *restrict dbias)                     \
     {                                                                                              \
         for (int64_t j = 0; j < F; j++) {                                                          \
             struct point p = at_##name(u[j]);                                                      \

@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "trainer/model/gemm.h"
+#include "trainer/model/kernel.h"
 #include "trainer/model/vector_math.h"
 
 int64_t attention_scores_plan(int64_t T)
@@ -62,7 +63,7 @@ static void scores_of(const struct attention *a, const struct head *h, real *S)
 }
 
 /* S -> P in place; notes the maximum and 1/sum of each row. */
-static void softmax_rows(const struct head *h, real *S, real *row_max, real *row_scale)
+static KERNEL void softmax_rows(const struct head *h, real *S, real *row_max, real *row_scale)
 {
     int64_t T = h->T;
     for (int64_t i = 0; i < T; i++) {
@@ -79,7 +80,8 @@ static void softmax_rows(const struct head *h, real *S, real *row_max, real *row
 }
 
 /* The same P again, the same bits. */
-static void softmax_again(const struct head *h, real *S, const real *row_max, const real *row_scale)
+static KERNEL void softmax_again(const struct head *h, real *S, const real *row_max,
+                                 const real *row_scale)
 {
     int64_t T = h->T;
     for (int64_t i = 0; i < T; i++) {
@@ -106,8 +108,8 @@ void attention_forward(const struct attention *a, real *context)
 }
 
 /* dPM -> dS in place, given PM, P and the rows of the context and its gradient. */
-static void softmax_backward(const struct head *h, const real *P, const real *PM, real *dS,
-                             const real *context, const real *dcontext)
+static KERNEL void softmax_backward(const struct head *h, const real *P, const real *PM, real *dS,
+                                    const real *context, const real *dcontext)
 {
     int64_t T = h->T;
     for (int64_t i = 0; i < T; i++) {

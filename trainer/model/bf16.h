@@ -28,10 +28,6 @@ static inline float bf16_value(uint16_t h)
 }
 
 /* Local.  to[count] = from[count], rounded. */
-static inline void bf16_round(uint16_t *restrict to, const real *restrict from, int64_t count)
-{
-    for (int64_t j = 0; j < count; j++)
-        to[j] = bf16_of(from[j]);
-}
+void bf16_round(uint16_t *restrict to, const real *restrict from, int64_t count);
 
 #endif

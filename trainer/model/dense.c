@@ -13,6 +13,7 @@
 
 #include "trainer/model/bf16.h"
 #include "trainer/model/gemm.h"
+#include "trainer/model/kernel.h"
 #include "trainer/model/timing.h"
 
 static int64_t larger(int64_t a, int64_t b)
@@ -55,7 +56,7 @@ static const uint16_t *rounded_weight(const struct dense *d, int32_t weight, int
     return d->room->w;
 }
 
-static void add(real *restrict to, const real *restrict from, int64_t count)
+static KERNEL void add(real *restrict to, const real *restrict from, int64_t count)
 {
     for (int64_t j = 0; j < count; j++)
         to[j] += from[j];
@@ -110,8 +111,8 @@ static void round_weights(const struct dense *d, const struct dense_triple *t, i
     timing_mark(TIMING_ROUNDING);
 }
 
-static void add_bias(real *restrict y, const real *restrict x, int64_t stride,
-                     const real *restrict b, int64_t rows, int64_t H)
+static KERNEL void add_bias(real *restrict y, const real *restrict x, int64_t stride,
+                            const real *restrict b, int64_t rows, int64_t H)
 {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < H; j++)

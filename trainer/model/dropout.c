@@ -11,6 +11,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "trainer/model/kernel.h"
+
 enum { WIDTH = 32, LANES = 8, CHUNK = 1024 };
 
 struct dropout dropout_make(double p, uint64_t key, int32_t depth, enum dropout_site_id site)
@@ -25,8 +27,8 @@ struct dropout dropout_make(double p, uint64_t key, int32_t depth, enum dropout_
 /* WIDTH blocks from `block` on; out[2*l] is words 0 and 1 of block l, out[2*l+1] words 2 and 3, the
  * first in the low half.  While they are made, words stand in 64-bit lanes, so that a product and
  * both of its halves stay in place. */
-static void philox_blocks(uint64_t key, uint32_t block, uint32_t site, uint64_t sample,
-                          uint64_t *restrict out)
+static KERNEL void philox_blocks(uint64_t key, uint32_t block, uint32_t site, uint64_t sample,
+                                 uint64_t *restrict out)
 {
     const uint64_t low = 0xffffffffu;
     uint64_t c0[WIDTH], c1[WIDTH], c2[WIDTH], c3[WIDTH];
@@ -66,8 +68,8 @@ const uint16_t *dropout_lanes(const struct dropout *d, int64_t sample, int64_t f
     return buffer + first % LANES;
 }
 
-void dropout_apply(const struct dropout *d, int64_t sample, int64_t first, int64_t count,
-                   const real *x, real *y)
+KERNEL void dropout_apply(const struct dropout *d, int64_t sample, int64_t first, int64_t count,
+                          const real *x, real *y)
 {
     if (d->threshold == 0) {
         if (x != y)

@@ -2,8 +2,11 @@
  * bits, would no longer be the batch's; additions are under 0.1 % of a step). */
 #include "trainer/model/embedding.h"
 
-void embedding_forward(const struct model *m, const struct weights *w, const struct layer_norm *n,
-                       const struct dropout *drop, const struct batch *batch, real *y)
+#include "trainer/model/kernel.h"
+
+KERNEL void embedding_forward(const struct model *m, const struct weights *w,
+                              const struct layer_norm *n, const struct dropout *drop,
+                              const struct batch *batch, real *y)
 {
     int64_t H = n->H, row = 0;
     const real *word = weights_at(w, m->word), *type = weights_at(w, m->type);
@@ -29,7 +32,7 @@ void embedding_output(const struct layer_norm *n, const struct dropout *drop,
     dropout_apply_batch(drop, batch, n->H, y);
 }
 
-static void add_row(real *restrict to, const real *restrict from, int64_t H)
+static KERNEL void add_row(real *restrict to, const real *restrict from, int64_t H)
 {
     for (int64_t j = 0; j < H; j++)
         to[j] += from[j];

@@ -8,9 +8,10 @@
 
 #include <math.h>
 
+#include "trainer/model/kernel.h"
 #include "trainer/model/vector_math.h"
 
-static void normalise_row(const struct layer_norm *n, int64_t row, const real *x, real *y)
+static KERNEL void normalise_row(const struct layer_norm *n, int64_t row, const real *x, real *y)
 {
     int64_t H = n->H;
     const real *restrict gamma = n->gamma, *restrict beta = n->beta;
@@ -32,7 +33,7 @@ void layer_norm_forward(const struct layer_norm *n, int64_t rows, const real *x,
         normalise_row(n, i, x + i * n->H, y + i * n->H);
 }
 
-void layer_norm_output(const struct layer_norm *n, int64_t rows, real *y)
+KERNEL void layer_norm_output(const struct layer_norm *n, int64_t rows, real *y)
 {
     int64_t H = n->H;
     const real *restrict gamma = n->gamma, *restrict beta = n->beta;
@@ -45,8 +46,8 @@ void layer_norm_output(const struct layer_norm *n, int64_t rows, real *y)
 }
 
 /* dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = dy gamma. */
-static void backward_row(const struct layer_norm *n, int64_t row, real *restrict dy,
-                         real *restrict dgamma, real *restrict dbeta)
+static KERNEL void backward_row(const struct layer_norm *n, int64_t row, real *restrict dy,
+                                real *restrict dgamma, real *restrict dbeta)
 {
     int64_t H = n->H;
     const real *restrict gamma = n->gamma, *restrict xhat = n->xhat + row * H;
@@ -69,9 +70,9 @@ void layer_norm_backward(const struct layer_norm *n, int64_t rows, real *dy, rea
         backward_row(n, i, dy + i * n->H, dgamma, dbeta);
 }
 
-void residual_norm_forward(const struct layer_norm *n, const struct dropout *drop,
-                           const struct batch *batch, const real *bias, const real *residual,
-                           real *y, uint16_t *lanes)
+KERNEL void residual_norm_forward(const struct layer_norm *n, const struct dropout *drop,
+                                  const struct batch *batch, const real *bias, const real *residual,
+                                  real *y, uint16_t *lanes)
 {
     int64_t H = n->H, row = 0;
     const uint32_t threshold = drop->threshold;
@@ -95,9 +96,9 @@ void residual_norm_forward(const struct layer_norm *n, const struct dropout *dro
     }
 }
 
-const real *residual_norm_backward(const struct layer_norm *n, const struct dropout *drop,
-                                   const struct batch *batch, real *ds, real *dy,
-                                   const struct residual_norm_gradients *to, uint16_t *lanes)
+KERNEL const real *residual_norm_backward(const struct layer_norm *n, const struct dropout *drop,
+                                          const struct batch *batch, real *ds, real *dy,
+                                          const struct residual_norm_gradients *to, uint16_t *lanes)
 {
     int64_t H = n->H, row = 0;
     const uint32_t threshold = drop->threshold;

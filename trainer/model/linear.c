@@ -3,15 +3,17 @@
 #include "trainer/model/linear.h"
 
 #include "trainer/model/gemm.h"
+#include "trainer/model/kernel.h"
 
-static void add_bias(real *restrict y, const real *restrict b, int64_t rows, int64_t out)
+static KERNEL void add_bias(real *restrict y, const real *restrict b, int64_t rows, int64_t out)
 {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < out; j++)
             y[i * out + j] += b[j];
 }
 
-static void add_column_sums(real *restrict db, const real *restrict dy, int64_t rows, int64_t out)
+static KERNEL void add_column_sums(real *restrict db, const real *restrict dy, int64_t rows,
+                                   int64_t out)
 {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < out; j++)

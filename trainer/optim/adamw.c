@@ -3,9 +3,12 @@
 
 #include <math.h>
 
-void adamw_update(float *restrict p, float *restrict m, float *restrict v, const float *restrict g,
-                  int64_t count, double lr, double beta1, double beta2, double eps,
-                  double weight_decay, double bias_c1, double bias_c2, double grad_scale)
+#include "trainer/model/kernel.h"
+
+KERNEL void adamw_update(float *restrict p, float *restrict m, float *restrict v,
+                         const float *restrict g, int64_t count, double lr, double beta1,
+                         double beta2, double eps, double weight_decay, double bias_c1,
+                         double bias_c2, double grad_scale)
 {
     const float b1 = (float)beta1, a1 = (float)(1 - beta1), b2 = (float)beta2;
     const float a2 = (float)(1 - beta2), e = (float)eps, scale = (float)grad_scale;
