@@ -403,12 +403,22 @@ mt_status train_run(struct run *run)
     return st;
 }
 
+static void show_slurm(void)
+{
+    struct slurm slurm;
+    char line[512];
+    slurm_read(&slurm);
+    for (int32_t i = 0; slurm_describe(&slurm, clock_wall_s(), i, line, sizeof line); i++)
+        log_info("%s", line);
+}
+
 mt_status train_job(const struct comm *world, const char *job_path,
                     const struct run_options *options)
 {
     struct run *run;
     MT_ALL(world, mt_alloc(&run, 1, sizeof *run, "a run"));
     double limit_s = time_limit();
+    show_slurm();
     peak_memory_reset();
     stop_set_deadline(limit_s - SAVE_MARGIN_S);
     mt_status st = run_open(run, world, job_path, options);
