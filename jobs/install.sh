@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh [--tests]: the Debian packages that mttrain is built from, by apt-get.
+# install.sh [--tests | --all-tests]: the Debian packages that mttrain is built from, by apt-get.
 #
 # --tests adds what only the tests need.  Says nothing and needs no network or rights where every
 # package is there already.
@@ -23,6 +23,9 @@ case "${1-}" in
 '') ;;
 --tests)
     packages+=("${test_packages[@]}")
+    ;;
+--all-tests)
+    packages+=("${test_packages[@]}")
     optional=("${optional_packages[@]}")
     ;;
 -h | --help)
@@ -30,7 +33,7 @@ case "${1-}" in
     exit 0
     ;;
 *)
-    echo "install.sh: unknown option $1 (there is --tests)" >&2
+    echo "install.sh: unknown option $1 (there are --tests and --all-tests)" >&2
     exit 2
     ;;
 esac

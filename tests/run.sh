@@ -1,25 +1,35 @@
 #!/usr/bin/env bash
-# run.sh [--fast] [CTEST OPTIONS]: builds mttrain and runs all its tests; exit code 0 = all passed.
+# run.sh [--fast] [--all] [CTEST OPTIONS]: builds mttrain and runs its tests; exit code 0 = all passed.
 #
 # Installs missing Debian packages, builds the preset "ci" and runs every test of it, then builds
 # the preset "asan" and runs the unit, gradient and message-passing tests of that.  --fast leaves
-# the sanitizers away.  Options of ctest narrow the choice: tests/run.sh --fast -R unit.sampler
+# the sanitizers away; --all adds what needs root, daemons or luck: a SLURM cluster on this machine
+# (tests/slurm) and the fuzzers (tests/fuzz).  Options of ctest narrow the choice: tests/run.sh --fast -R unit.sampler
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1-}" in
 -h | --help)
-    sed -n '2,6s/^# \{0,1\}//p' "$0"
+    sed -n '2,8s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 esac
 fast=no
-if [ "${1-}" = --fast ]; then
-    fast=yes
+beyond='^(slurm|fuzz)$'
+while :; do
+    case "${1-}" in
+    --fast) fast=yes ;;
+    --all) beyond='^$' ;;
+    *) break ;;
+    esac
     shift
-fi
+done
 
-./jobs/install.sh --tests
+if [ "$beyond" = '^$' ]; then
+    ./jobs/install.sh --all-tests
+else
+    ./jobs/install.sh --tests
+fi
 
 # A container runs as root and has fewer cores than a test has ranks.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -44,4 +54,4 @@ if [ "$fast" = no ]; then
     run_tests build/asan --label-regex '^(unit|grad|mpi)$' --exclude-regex '\.np[348]$' "$@"
 fi
 build ci
-run_tests build/ci "$@"
+run_tests build/ci --label-exclude "$beyond" "$@"
