@@ -27,6 +27,7 @@ enum { TASKS = 2, CLASSES = 3, WARMUP = 2, SHORTEST = 4, LONGEST = 66, FIRST_ID 
 /* What a step took. */
 struct step_times {
     double *step_s; /* [steps] of the slowest rank */
+    double cpu_s;   /* of this rank's process, all measured steps */
     double reduce_s, update_s;
     struct timing compute;
 };
@@ -38,9 +39,8 @@ struct step_bench {
     struct batch *batch; /* [steps + WARMUP][own_lanes] */
     int32_t own_lanes, batches;
     bool trains;
-    double work; /* operations of this rank's measured steps, recomputation not counted */
-    double tokens;
-    double layer_work, attention_work; /* the part of it in products and in attention */
+    double tokens;                     /* of this rank's measured steps */
+    double layer_work, attention_work; /* their operations, recomputation not counted */
     struct step_times times;
 };
 
@@ -303,6 +303,16 @@ static mt_status one_step(struct step_bench *s, const struct bench *b, int32_t s
     return MT_OK;
 }
 
+/* Seconds that this process has been on a processor: what a step costs on a machine that others
+ * use too. */
+static double cpu_now_s(void)
+{
+    struct rusage u = {0};
+    (void)getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
 static mt_status run_steps(struct step_bench *s, const struct bench *b)
 {
     for (int32_t i = 0; i < s->batches; i++) {
@@ -311,13 +321,14 @@ static mt_status run_steps(struct step_bench *s, const struct bench *b)
             s->times.reduce_s = s->times.update_s = 0;
         }
         MT_TRY(comm_barrier(b->world));
-        double begin_s = clock_now_s();
+        double begin_s = clock_now_s(), cpu_begin_s = cpu_now_s();
         MT_TRY(one_step(s, b, i));
-        double took_s = clock_now_s() - begin_s;
+        double took_s = clock_now_s() - begin_s, cpu_s = cpu_now_s() - cpu_begin_s;
         MT_TRY(comm_max_f64(b->world, &took_s, 1));
         if (i < WARMUP)
             continue;
         s->times.step_s[i - WARMUP] = took_s;
+        s->times.cpu_s += cpu_s;
         for (int32_t lane = 0; lane < s->own_lanes; lane++)
             count_work(s, b, &s->batch[i * s->own_lanes + lane]);
     }
@@ -326,20 +337,23 @@ static mt_status run_steps(struct step_bench *s, const struct bench *b)
 
 struct result {
     double tokens_per_s, gflops, fraction, median_s;
-    double rss_bytes; /* of the largest rank */
+    double tokens_per_cpu_s; /* of all ranks, over the processor time of all ranks */
+    double rss_bytes;        /* of the largest rank */
 };
 
 static mt_status sum_up(struct step_bench *s, const struct bench *b, struct result *r)
 {
-    double total_s = 0, sums[2] = {s->tokens, s->layer_work + s->attention_work};
+    double total_s = 0;
+    double sums[3] = {s->tokens, s->layer_work + s->attention_work, s->times.cpu_s};
     struct rusage usage = {0};
     (void)getrusage(RUSAGE_SELF, &usage);
     r->rss_bytes = 1024.0 * (double)usage.ru_maxrss;
     MT_TRY(comm_max_f64(b->world, &r->rss_bytes, 1));
-    MT_TRY(comm_sum_f64(b->world, sums, 2));
+    MT_TRY(comm_sum_f64(b->world, sums, 3));
     for (int32_t i = 0; i < b->steps; i++)
         total_s += s->times.step_s[i];
     r->tokens_per_s = sums[0] / total_s;
+    r->tokens_per_cpu_s = sums[2] > 0 ? sums[0] / sums[2] : 0;
     r->gflops = sums[1] / total_s / 1e9;
     r->fraction = b->peak[b->precision] > 0 ? r->gflops * 1e9 / b->peak[b->precision] : 0;
     r->median_s = bench_median(s->times.step_s, b->steps);
@@ -400,6 +414,7 @@ static void show(const struct step_bench *s, const struct bench *b, const struct
         json_write_int(b->json, "ranks", b->world->size);
         json_write_int(b->json, "sentences_per_rank", b->sentences);
         json_write_real(b->json, "tokens_per_s", r->tokens_per_s);
+        json_write_real(b->json, "tokens_per_cpu_s", r->tokens_per_cpu_s);
         json_write_real(b->json, "gflops", r->gflops);
         json_write_real(b->json, "fraction_of_peak", r->fraction);
         json_write_int(b->json, "peak_rss_bytes", (int64_t)r->rss_bytes);
