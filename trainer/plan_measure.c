@@ -293,13 +293,15 @@ static void count_rows(struct plan_common *c, const struct run *run)
     }
 }
 
-/* A save in the state of the phase that is entered. */
+/* A save in the state of the phase that is entered, waited for: beside training it takes the disk
+ * and a processor for as long, and the next phase must not begin before it is over. */
 static mt_status time_save(struct run *run, double *seconds)
 {
     double begin_s = clock_now_s();
     run->last_saved_step = -1;
     run->machine.step++;
     MT_TRY(save_checkpoint(run));
+    MT_TRY(save_wait(run));
     *seconds = clock_now_s() - begin_s;
     return comm_max_f64(run->world, seconds, 1);
 }
