@@ -1,8 +1,10 @@
 /*
  * mttrain eval: metrics of a model on labelled data, exact at any rank count.
  *
- * Without --data a run is evaluated on the data of its own job; with it, files are packed into a
- * scratch folder with the model's own vocabulary and labels.
+ * Without --data a run is evaluated on the data of its own job; with it, tables are packed into a
+ * scratch folder with the model's own vocabulary and labels, and shards are used as they are. Where
+ * NAME is a data set of the run's job, its tables are read as that job reads them; options of the
+ * command line come before.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "io/pack.h"
+#include "schedules/config.h"
 #include "trainer/arguments.h"
 #include "trainer/evaluate.h"
 #include "trainer/run.h"
@@ -23,11 +26,12 @@
 
 struct eval {
     const struct comm *world;
-    const char *model_path, *split_text, *text_column, *pair_column, *delimiter;
+    const char *model_path, *split_text, *text_column, *pair_column, *format, *delimiter;
     struct text_list data, labels;
     bool headerless, json;
     int64_t threads;
     enum split split;
+    enum text_kind kind; /* of --format */
     struct source source;
     struct model model;
     float *params;
@@ -109,81 +113,125 @@ done:
     return st;
 }
 
-/* The column of a task: as --label says, else the one of the task's own name; NULL = none. */
-static const char *find_column(const struct eval *e, const struct text_table *table,
-                               const char *task)
+/* The column of a task: as --label says, else as the job does, else the one of the task's own name;
+ * NULL = none. */
+static const char *find_column(const struct eval *e, const struct corpora_packing *job,
+                               const struct text_table *table, const char *task)
 {
     size_t n = strlen(task);
     for (int32_t i = 0; i < e->labels.count; i++)
         if (strncmp(e->labels.item[i], task, n) == 0 && e->labels.item[i][n] == '=')
             return e->labels.item[i] + n + 1;
+    for (int32_t i = 0; i < job->options.label_count; i++)
+        if (strcmp(job->label[i].task, task) == 0)
+            return job->label[i].column;
     for (int32_t i = 0; i < text_table_column_count(table); i++)
         if (strcmp(text_table_column_name(table, i), task) == 0)
             return task;
     return NULL;
 }
 
+/* Root.  How the run's own job reads its data set of that name; nothing where there is none. */
+static mt_status read_job(const struct eval *e, const char *name, struct job *job,
+                          struct corpora_packing *p)
+{
+    char *path = NULL, *bundle = NULL;
+    mt_status st;
+    MT_TRY_GOTO(st, file_path_join(&path, e->model_path, "job.cfg"), done);
+    if (!file_exists(path))
+        goto done;
+    MT_TRY_GOTO(st, config_bundle_read(&bundle, path), done);
+    MT_TRY_GOTO(st, job_load(job, bundle, NULL, 0), done);
+    for (int32_t set = 0; set < job->data_count; set++)
+        if (strcmp(job->data[set].name, name) == 0)
+            corpora_describe_packing(p, NULL, job, set);
+done:
+    mt_free(&path);
+    mt_free(&bundle);
+    return st;
+}
+
+static void choose_options(const struct eval *e, struct pack_options *o)
+{
+    o->max_tokens = e->source.about.max_tokens;
+    o->text_column = e->text_column != NULL ? e->text_column : o->text_column;
+    o->pair_column = e->pair_column != NULL ? e->pair_column : o->pair_column;
+    o->format.kind = e->format != NULL ? e->kind : o->format.kind;
+    o->format.headerless |= e->headerless;
+    o->format.delimiter = e->delimiter != NULL ? e->delimiter[0] : o->format.delimiter;
+}
+
 /* Root.  Packs the files of one --data into folder. */
-static mt_status pack_data(const struct eval *e, const char *const *files, int32_t count,
-                           const char *folder)
+static mt_status pack_data(const struct eval *e, const char *name, const char *const *files,
+                           int32_t count, const char *folder)
 {
     struct pack_label label[FOLDER_TASKS_MAX];
-    struct pack_options options = {.text_column = e->text_column,
-                                   .pair_column = e->pair_column,
-                                   .labels = label,
-                                   .max_tokens = e->source.about.max_tokens};
     struct text_table *table = NULL;
+    struct job job = {0};
+    struct corpora_packing p = {0};
+    int32_t labels = 0;
     mt_status st;
-    options.format.headerless = e->headerless;
-    options.format.delimiter = e->delimiter != NULL ? e->delimiter[0] : '\0';
-    MT_TRY(text_table_open(&table, files[0], &options.format));
+    MT_TRY_GOTO(st, read_job(e, name, &job, &p), done);
+    choose_options(e, &p.options);
+    MT_TRY_GOTO(st, text_table_open(&table, files[0], &p.options.format), done);
     for (int32_t t = 0; t < e->source.about.task_count; t++) {
         const struct folder_task *task = &e->source.about.tasks[t];
-        const char *column = find_column(e, table, task->name);
+        const char *column = find_column(e, &p, table, task->name);
         if (column != NULL)
-            label[options.label_count++] = (struct pack_label){
+            label[labels++] = (struct pack_label){
                 task->name, column, (const char *const *)task->labels, task->label_count};
     }
-    if (options.label_count == 0) {
+    if (labels == 0) {
         st = MT_FAIL(MT_ARG,
                      "%s has no column named after a task of the model (%s ...); name one "
                      "with --label TASK=COLUMN",
                      files[0], e->source.about.tasks[0].name);
         goto done;
     }
-    st = pack_files(&options, &e->source.vocab, files, count, folder, NULL);
+    p.options.labels = label;
+    p.options.label_count = labels;
+    st = pack_files(&p.options, &e->source.vocab, files, count, folder, NULL);
 done:
     text_table_close(&table);
+    job_release(&job);
     return st;
 }
 
-static mt_status open_corpora(const struct eval *e, const char *folder, const char *name,
-                              struct corpora *c)
+static mt_status open_corpora(const struct eval *e, const char *const *paths, int32_t count,
+                              const char *name, struct corpora *c)
 {
-    const char *paths[] = {folder};
     memset(c->column, -1, sizeof c->column);
     c->set_count = 1;
-    MT_TRY(dataset_open(&c->set[e->split][0], name, paths, 1));
+    MT_TRY(dataset_open(&c->set[e->split][0], name, paths, count));
+    MT_TRY(dataset_check_vocab(c->set[e->split][0], vocab_hash(&e->source.vocab),
+                               e->source.vocab.count, e->model_path));
     for (int32_t t = 0; t < e->model.task_count; t++)
         c->column[e->split][0][t] = dataset_find_task(c->set[e->split][0], e->model.task[t].name);
     c->task_count = e->model.task_count;
     return MT_OK;
 }
 
-/* One --data: "NAME=FILE" and further files. */
-static mt_status evaluate_files(const struct eval *e, const char *const *words, int32_t count)
+/* Collective.  Evaluates on shards or packed folders. */
+static mt_status evaluate_packed(const struct eval *e, const char *name, const char *const *paths,
+                                 int32_t count)
 {
-    enum { FILES_MAX = 1024 };
-    const char *files[FILES_MAX], *equals = strchr(words[0], '='), *tmp = getenv("TMPDIR");
     struct corpora *corpora = NULL;
-    char name[64], scratch[512], folder[600];
+    MT_ALL(e->world, mt_alloc(&corpora, 1, sizeof *corpora, "data sets"));
+    mt_status st = comm_agree(e->world, open_corpora(e, paths, count, name, corpora));
+    if (st == MT_OK)
+        st = evaluate(e, corpora, name);
+    corpora_close(corpora);
+    mt_free(&corpora);
+    return st;
+}
+
+/* Collective.  Packs tables into a scratch folder that goes away, and evaluates on that. */
+static mt_status evaluate_tables(const struct eval *e, const char *name, const char *const *files,
+                                 int32_t count)
+{
+    char scratch[512], folder[600];
+    const char *tmp = getenv("TMPDIR"), *paths[] = {folder};
     mt_status st = MT_OK;
-    if (equals == NULL || equals == words[0] || equals[1] == '\0' || count > FILES_MAX)
-        return MT_FAIL(MT_ARG, "--data %s: expected NAME=FILE...", words[0]);
-    (void)snprintf(name, sizeof name, "%.*s", (int)(equals - words[0]), words[0]);
-    files[0] = equals + 1;
-    for (int32_t i = 1; i < count; i++)
-        files[i] = words[i];
     (void)snprintf(scratch, sizeof scratch, "%.400s/mttrain-eval-XXXXXX",
                    tmp != NULL ? tmp : "/tmp");
     if (e->world->rank == 0) {
@@ -191,25 +239,39 @@ static mt_status evaluate_files(const struct eval *e, const char *const *words, 
             st = MT_FAIL(MT_IO, "cannot make a scratch folder %s; set TMPDIR", scratch);
         (void)snprintf(folder, sizeof folder, "%s/data", scratch);
         if (st == MT_OK)
-            st = pack_data(e, files, count, folder);
+            st = pack_data(e, name, files, count, folder);
     }
     st = comm_agree(e->world, st);
     if (st == MT_OK)
         st = comm_broadcast(e->world, folder, sizeof folder, 0);
     if (st == MT_OK)
-        st = comm_agree(e->world, mt_alloc(&corpora, 1, sizeof *corpora, "data sets"));
-    if (st == MT_OK)
-        st = comm_agree(e->world, open_corpora(e, folder, name, corpora));
-    if (st == MT_OK)
-        st = evaluate(e, corpora, name);
-    if (corpora != NULL)
-        corpora_close(corpora);
-    mt_free(&corpora);
+        st = evaluate_packed(e, name, paths, 1);
     struct mt_error kept;
     mt_error_get(&kept);
     if (e->world->rank == 0 && file_remove(scratch) != MT_OK)
         log_warning("%s", mt_error_peek()->message);
     return st == MT_OK ? MT_OK : mt_error_set(&kept);
+}
+
+/* One --data: "NAME=FILE" and further files. */
+static mt_status evaluate_files(const struct eval *e, const char *const *words, int32_t count)
+{
+    enum { FILES_MAX = 1024 };
+    const char *files[FILES_MAX], *equals = strchr(words[0], '=');
+    const struct job_data any = {0};
+    char name[64];
+    if (equals == NULL || equals == words[0] || equals[1] == '\0' || count > FILES_MAX)
+        return MT_FAIL(MT_ARG, "--data %s: expected NAME=FILE...", words[0]);
+    (void)snprintf(name, sizeof name, "%.*s", (int)(equals - words[0]), words[0]);
+    files[0] = equals + 1;
+    for (int32_t i = 1; i < count; i++)
+        files[i] = words[i];
+    bool packed = corpora_is_packed(&any, files[0]);
+    for (int32_t i = 1; i < count; i++)
+        if (corpora_is_packed(&any, files[i]) != packed)
+            return MT_FAIL(MT_ARG, "--data %s: shards and text tables in one list; use one kind",
+                           words[0]);
+    return packed ? evaluate_packed(e, name, files, count) : evaluate_tables(e, name, files, count);
 }
 
 /* The data of the job that made the run. */
@@ -275,12 +337,14 @@ static mt_status run(const struct invocation *call)
     bool help;
     const struct argument table[] = {
         {"--data", "NAME=FILE...", ARGUMENT_FILES, &e.data,
-         "labelled tables; may be repeated (default: the data of the run's own job)"},
+         "labelled tables or shards; may be repeated (default: the data of the run's own job; a "
+         "NAME of that job is read as the job reads it)"},
         {"--split", "S", ARGUMENT_TEXT, &e.split_text, "train, dev or test (default dev)"},
         {"--text-column", "C", ARGUMENT_TEXT, &e.text_column, "column of the text"},
         {"--pair-column", "C", ARGUMENT_TEXT, &e.pair_column, "column of a second text"},
         {"--label", "TASK=COLUMN", ARGUMENT_LIST, &e.labels,
-         "label column of a task (default: the column of the task's name)"},
+         "label column of a task (default: as in the job, or the column of the task's name)"},
+        {"--format", "F", ARGUMENT_TEXT, &e.format, "tsv, csv or jsonl (default: by the ending)"},
         {"--delimiter", "C", ARGUMENT_TEXT, &e.delimiter, "between fields"},
         {"--no-header", NULL, ARGUMENT_FLAG, &e.headerless, "columns are named 0, 1, ..."},
         {"--threads", "N", ARGUMENT_INT, &e.threads, "of each rank (default: its cores)"},
@@ -297,6 +361,10 @@ static mt_status run(const struct invocation *call)
     }
     if (!split_parse(&e.split, e.split_text)) {
         st = MT_FAIL(MT_ARG, "--split %s: expected train, dev or test", e.split_text);
+        goto done;
+    }
+    if (e.format != NULL && !text_kind_parse(&e.kind, e.format)) {
+        st = MT_FAIL(MT_ARG, "--format %s: expected auto, tsv, csv or jsonl", e.format);
         goto done;
     }
     e.model_path = models.item[0];

@@ -9,7 +9,6 @@
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
 #include "io/file.h"
-#include "io/pack.h"
 
 static const char *const names[SPLIT_COUNT] = {"train", "dev", "test"};
 
@@ -34,21 +33,15 @@ static const struct string_list *files_of(const struct job_data *d, enum split s
     return s == SPLIT_TRAIN ? &d->train : s == SPLIT_DEV ? &d->dev : &d->test;
 }
 
-static bool is_packed(const struct job_data *d, const char *path)
+bool corpora_is_packed(const struct job_data *d, const char *path)
 {
     return d->format == JOB_FORMAT_H5 || file_is_dir(path) ||
            file_path_has_extension(path, ".h5") ||
            strcmp(file_path_base(path), "manifest.json") == 0;
 }
 
-/* What pack needs to know of one set: its tasks, and their labels where they are known. */
-struct packing {
-    struct pack_options options;
-    struct pack_label label[JOB_TASKS_MAX];
-};
-
-static void describe_packing(struct packing *p, const struct corpora *c, const struct job *job,
-                             int32_t set)
+void corpora_describe_packing(struct corpora_packing *p, const struct corpora *c,
+                              const struct job *job, int32_t set)
 {
     static const enum text_kind kind_of[] = {[JOB_FORMAT_AUTO] = TEXT_BY_EXTENSION,
                                              [JOB_FORMAT_TSV] = TEXT_TSV,
@@ -71,7 +64,7 @@ static void describe_packing(struct packing *p, const struct corpora *c, const s
         struct pack_label *l = &p->label[p->options.label_count++];
         l->task = job->tasks[t].name;
         l->column = job->tasks[t].column;
-        l->name_count = c->labels[t].count;
+        l->name_count = c != NULL ? c->labels[t].count : 0;
         l->names = l->name_count > 0 ? (const char *const *)c->labels[t].item : NULL;
     }
 }
@@ -93,11 +86,11 @@ static mt_status pack_split(const struct corpora *c, const struct job *job,
                             const char *shards_dir, char **out)
 {
     const struct string_list *files = files_of(&job->data[set], split);
-    struct packing p;
+    struct corpora_packing p;
     char *folder = NULL, name[256], hex[HASH_TEXT_BYTES];
     uint64_t key;
     mt_status st;
-    describe_packing(&p, c, job, set);
+    corpora_describe_packing(&p, c, job, set);
     MT_TRY_GOTO(st,
                 pack_key(&p.options, vocab, (const char *const *)files->item, files->count, &key),
                 done);
@@ -166,9 +159,9 @@ static mt_status open_split(struct corpora *c, const struct comm *world, const s
     struct dataset **slot = &c->set[split][set];
     if (files->count == 0)
         return MT_OK;
-    bool packed = is_packed(d, files->item[0]);
+    bool packed = corpora_is_packed(d, files->item[0]);
     for (int32_t i = 1; i < files->count; i++)
-        if (is_packed(d, files->item[i]) != packed)
+        if (corpora_is_packed(d, files->item[i]) != packed)
             return MT_FAIL(MT_CONFIG, "%s.%s: shards and text tables in one list; use one kind",
                            d->where, split_name(split));
     mt_status st;

@@ -10,6 +10,7 @@
 
 #include "comm/world.h"
 #include "io/dataset.h"
+#include "io/pack.h"
 #include "io/vocab.h"
 #include "jobs/job.h"
 
@@ -33,6 +34,19 @@ struct corpora {
 mt_status corpora_open(struct corpora *c, const struct comm *world, const struct job *job,
                        const struct vocab *vocab, const char *shards_dir) MT_CHECKED;
 void corpora_close(struct corpora *c);
+
+/* Local.  Whether a file of a data set needs no packing: shards, a packed folder, its manifest. */
+bool corpora_is_packed(const struct job_data *d, const char *path);
+
+/* How the text tables of one data set are read; the label names are borrowed from the corpora, and
+ * not set where c is NULL. */
+struct corpora_packing {
+    struct pack_options options; /* its labels are `label` */
+    struct pack_label label[JOB_TASKS_MAX];
+};
+/* Local. */
+void corpora_describe_packing(struct corpora_packing *p, const struct corpora *c,
+                              const struct job *job, int32_t set);
 
 /* Local.  A hash of one data set's content: of its shards' own content hashes, or of all they hold
  * where they carry none.  Errors: IO, DATA. */

@@ -135,6 +135,13 @@ timeout "$limit_s" "$MTTRAIN" predict run --task category dev-lines.txt |
     grep -o '"label":"[^"]*"' | cut -d '"' -f 4 >dev-said.txt
 counted=$(paste dev-labels.txt dev-said.txt | awk '$1 == $2 { n++ } END { printf "%.6f", n / NR }')
 equal "eval's accuracy is that of predict's labels" "$counted" "$(printf %.6f "$said")"
+must 1 eval run --data kinds=kinds-dev.tsv --json &&
+    equal "a data set of the run's job is read as the job reads it" "$(cat eval.json)" "$(cat out)"
+cp kinds-dev.tsv kinds.txt
+must 1 eval run --data kinds=kinds.txt --format tsv --json &&
+    equal "--format says what a name does not" "$(cat eval.json)" "$(cat out)"
+must 2 eval run --data "kinds=$(ls -d run/shards/kinds-dev-*)" --json &&
+    equal "shards are used as they are" "$(cat eval.json)" "$(cat out)"
 
 # export, and a job that begins from it
 must 2 export run --to exported
