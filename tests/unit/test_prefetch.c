@@ -316,17 +316,23 @@ static void a_read_error_is_handed_over_and_a_new_start_recovers(void **state)
     prefetch_destroy(&p);
 }
 
+/* A step of very many sentences is not read in the moment before the first look at it. */
 static void waiting_ends_when_patience_does(void **state)
 {
     (void)state;
+    enum { VERY_MANY = 1 << 17, TRIES = 20 };
     struct prefetch_config config = config_of(0, LANES);
+    struct sampler_spec spec = spec_of();
+    const struct sampler_state zero = {0};
     struct prefetch *p;
     struct step_batch *b;
     config.patience_s = 1e-9;
+    config.batch_sentences = spec.batch_sentences = VERY_MANY;
+    spec.sampling = SAMPLE_UNIFORM;
     assert_int_equal(prefetch_create(&p, &config), MT_OK);
     int gave_up = 0;
-    for (int i = 0; i < 200 && gave_up == 0; i++) {
-        start(p, 0, NULL);
+    for (int i = 0; i < TRIES && gave_up == 0; i++) {
+        assert_int_equal(prefetch_start(p, &spec, 0, &zero), MT_OK);
         mt_status st = prefetch_take(p, &b);
         assert_true(st == MT_OK || st == MT_IO);
         gave_up = st == MT_IO;
