@@ -105,12 +105,25 @@ static void wait_for_ready(struct reducer *r)
     (void)pthread_mutex_unlock(&r->lock);
 }
 
+/* Tells of buckets taken up and done since those told of. */
+static void tell_watch(const struct reducer *r, int32_t *started, int32_t *finished)
+{
+    while (*started < r->started || *finished < r->finished) {
+        bool done = *started == r->started;
+        int32_t number = done ? (*finished)++ : (*started)++;
+        const struct reduce_bucket *b = &r->plan.bucket[number];
+        r->watch(r->watch_context, number, b->end - b->begin, done);
+    }
+}
+
 static mt_status run_step(struct reducer *r)
 {
-    int32_t idle = 0;
+    int32_t idle = 0, told_started = 0, told_finished = 0;
     while (r->finished < r->plan.buckets) {
         bool moved = false;
         MT_TRY(r->transport != NULL ? r->transport->advance(r, &moved) : advance_alone(r, &moved));
+        if (moved && r->watch != NULL)
+            tell_watch(r, &told_started, &told_finished);
         if (moved)
             idle = 0;
         else if (r->threaded && r->started == r->finished)
@@ -207,6 +220,8 @@ static mt_status prepare(struct reducer *r, const struct range_list *ranges,
     struct lane_range mine = lane_tree_range(r->lanes, c->size, c->rank);
     r->own_lanes = mine.end - mine.begin;
     r->whole = options->whole;
+    r->watch = options->watch;
+    r->watch_context = options->watch_context;
     MT_TRY(choose_path(r, options->path));
     bool halving = c->size > 1 && r->mode == REDUCE_EXACT && r->path == REDUCE_PATH_HALVING;
     MT_TRY(reduce_plan_init(&r->plan, ranges,

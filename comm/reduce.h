@@ -42,11 +42,17 @@ enum reduce_path {
     REDUCE_PATH_COUNT
 };
 
+/* Hears, on the thread that reduces, when a bucket is taken up and when it is done, in order: for
+ * traces.  bucket: its number in the step. */
+typedef void (*reduce_watch)(void *context, int32_t bucket, int64_t elements, bool done);
+
 struct reducer_options {
     int64_t bucket_elements; /* sent at a time, a multiple of REDUCE_BLOCK; 0 = chosen */
     enum reduce_path path;   /* a path that does not fit this world is BUG */
     bool whole;              /* reducer_finish leaves the whole sum on every rank */
     bool no_thread;          /* all work happens in reducer_finish */
+    reduce_watch watch;      /* NULL = nobody listens */
+    void *watch_context;
 };
 
 struct reduce_sum {

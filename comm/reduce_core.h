@@ -71,6 +71,8 @@ struct reducer {
     struct mt_error error;
 
     struct reducer_stats stats;
+    reduce_watch watch;
+    void *watch_context;
 };
 
 /* Local.  Whether the next bucket may be started; then r->started counts it, and this rank's blocks

@@ -20,6 +20,8 @@ struct bench {
     enum model_precision precision;
     const char *train;        /* pattern, see schedules/pattern.h; "none" = embeddings only */
     double peak[2];           /* operations/s of all ranks, by enum model_precision; 0 = unknown */
+    const char *trace;        /* file of the steps' trace, NULL = none */
+    int64_t trace_first, trace_last;
     struct json_writer *json; /* rank 0, NULL = people's tables */
 };
 

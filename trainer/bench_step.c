@@ -20,6 +20,7 @@
 #include "schedules/pattern.h"
 #include "trainer/bench.h"
 #include "trainer/model/timing.h"
+#include "trainer/trace.h"
 #include "trainer/update.h"
 
 enum { TASKS = 2, CLASSES = 3, WARMUP = 2, SHORTEST = 4, LONGEST = 66, FIRST_ID = 1000 };
@@ -193,7 +194,8 @@ static mt_status make_phase(struct step_bench *s, const struct bench *b)
                                 .micro_tokens = b->micro_tokens < most ? b->micro_tokens : most,
                                 .max_sentences = b->sentences,
                                 .train_from = s->plan.train_from,
-                                .ranges = &run->phase.ranges};
+                                .ranges = &run->phase.ranges,
+                                .trace = run->trace};
     return lanes_create(&run->phase.lanes, &setup);
 }
 
@@ -210,6 +212,7 @@ static void release(struct step_bench *s)
 {
     struct run *run = &s->run;
     reducer_destroy(&run->phase.reducer);
+    trace_close(&run->trace);
     lanes_destroy(&run->phase.lanes);
     pool_destroy(&run->pool);
     for (int32_t i = 0; s->batch != NULL && i < s->batches * s->own_lanes; i++)
@@ -283,13 +286,16 @@ static mt_status one_step(struct step_bench *s, const struct bench *b, int32_t s
     bool early = block != NULL;
     if (early)
         reducer_begin(run->phase.reducer, block, roots);
+    double trace_s = trace_begin(run->trace);
     timing_set(&s->times.compute);
     MT_TRY(lanes_run(run->phase.lanes, run->params, batch, &plan, NULL, NULL,
                      early ? announce_depth : NULL, run));
     timing_mark(TIMING_OTHER);
     timing_set(NULL);
+    trace_end(run->trace, TRACE_LANES, TRACE_ROW_MAIN, 0, trace_s);
     if (!s->trains)
         return MT_OK;
+    trace_s = trace_begin(run->trace);
     begin_s = clock_now_s();
     if (!early) {
         block = lanes_roots(run->phase.lanes, &roots);
@@ -297,9 +303,12 @@ static mt_status one_step(struct step_bench *s, const struct bench *b, int32_t s
     }
     MT_TRY(reducer_finish(run->phase.reducer, &sum));
     s->times.reduce_s += clock_now_s() - begin_s;
+    trace_end(run->trace, TRACE_WAIT_REDUCTION, TRACE_ROW_MAIN, 0, trace_s);
+    trace_s = trace_begin(run->trace);
     begin_s = clock_now_s();
     MT_TRY(update_parameters(run, block[0], 1, divisor, sqrt(sum.norm2) / divisor));
     s->times.update_s += clock_now_s() - begin_s;
+    trace_end(run->trace, TRACE_UPDATE, TRACE_ROW_MAIN, 0, trace_s);
     return MT_OK;
 }
 
@@ -321,8 +330,11 @@ static mt_status run_steps(struct step_bench *s, const struct bench *b)
             s->times.reduce_s = s->times.update_s = 0;
         }
         MT_TRY(comm_barrier(b->world));
+        trace_step(s->run.trace, i - WARMUP + 1);
         double begin_s = clock_now_s(), cpu_begin_s = cpu_now_s();
+        double trace_s = trace_begin(s->run.trace);
         MT_TRY(one_step(s, b, i));
+        trace_end(s->run.trace, TRACE_STEP, TRACE_ROW_MAIN, 0, trace_s);
         double took_s = clock_now_s() - begin_s, cpu_s = cpu_now_s() - cpu_begin_s;
         MT_TRY(comm_max_f64(b->world, &took_s, 1));
         if (i < WARMUP)
@@ -427,11 +439,16 @@ mt_status bench_step(struct bench *b)
 {
     struct step_bench *s = NULL;
     struct result result;
-    struct reducer_options options = {.whole = true};
+    struct reducer_options options = {.whole = true,
+                                      .watch = b->trace != NULL ? trace_bucket : NULL};
     mt_status st;
     if (b->peak[MODEL_FP32] == 0)
         MT_TRY(bench_peak(b));
     MT_ALL(b->world, mt_alloc(&s, 1, sizeof *s, "a step's parts"));
+    if (b->trace != NULL)
+        MT_TRY_GOTO(
+            st, trace_open(&s->run.trace, b->world, b->trace, b->trace_first, b->trace_last), done);
+    options.watch_context = s->run.trace;
     MT_TRY_GOTO(st, comm_agree(b->world, make(s, b)), done);
     if (s->trains)
         MT_TRY_GOTO(st,
@@ -441,6 +458,7 @@ mt_status bench_step(struct bench *b)
     MT_TRY_GOTO(st, run_steps(s, b), done);
     MT_TRY_GOTO(st, sum_up(s, b, &result), done);
     show(s, b, &result);
+    st = trace_write(s->run.trace);
 done:
     release(s);
     mt_free(&s);

@@ -8,6 +8,7 @@
 #include "schedules/text.h"
 #include "trainer/arguments.h"
 #include "trainer/bench.h"
+#include "trainer/trace.h"
 
 struct part {
     const char *name;
@@ -132,7 +133,7 @@ done:
 static mt_status run(const struct invocation *call)
 {
     struct text_list chosen = {0};
-    const char *model = "bert-base", *tokens = "128", *precision = "fp32";
+    const char *model = "bert-base", *tokens = "128", *precision = "fp32", *trace_steps = "1-3";
     int64_t sentences = 32, steps = 5, micro_tokens = 4096;
     struct bench b = {.world = call->world, .train = "all"};
     bool json = false, help;
@@ -148,6 +149,9 @@ static mt_status run(const struct invocation *call)
         {"--steps", "N", ARGUMENT_INT, &steps, "steps that are measured (default 5)"},
         {"--micro-tokens", "N", ARGUMENT_INT, &micro_tokens,
          "most tokens of one forward pass (default 4096)"},
+        {"--trace", "FILE", ARGUMENT_TEXT, &b.trace,
+         "what every thread does in the steps, for chrome://tracing or ui.perfetto.dev"},
+        {"--trace-steps", "N[-M]", ARGUMENT_TEXT, &trace_steps, "which of them (default 1-3)"},
         {"--json", NULL, ARGUMENT_FLAG, &json, "one JSON object instead of tables"},
         {NULL, "peak|gemm|step|comm", ARGUMENT_REST, &chosen, "parts to measure (default all)"},
         {0}};
@@ -161,6 +165,7 @@ static mt_status run(const struct invocation *call)
     MT_TRY_GOTO(st, choose_precision(&b, precision), done);
     MT_TRY_GOTO(st, check_number("--sentences", sentences, 1 << 16), done);
     MT_TRY_GOTO(st, check_number("--steps", steps, 1 << 16), done);
+    MT_TRY_GOTO(st, trace_parse_steps(trace_steps, &b.trace_first, &b.trace_last), done);
     MT_TRY_GOTO(st, check_number("--micro-tokens", micro_tokens, 1 << 20), done);
     b.sentences = (int32_t)sentences;
     b.steps = (int32_t)steps;

@@ -1,11 +1,13 @@
 /* mttrain JOB.cfg ...: train each job in turn. */
 #include "trainer/arguments.h"
+#include "trainer/trace.h"
 #include "trainer/train.h"
 
 static mt_status run(const struct invocation *call)
 {
     struct text_list jobs = {0}, sets = {0};
     struct run_options options = {.resume = "auto"};
+    const char *trace_steps = NULL;
     const struct argument table[] = {
         {"--set", "KEY=VALUE", ARGUMENT_LIST, &sets, "overrides a key of the job; may be repeated"},
         {"--schedule", "FILE", ARGUMENT_TEXT, &options.schedule,
@@ -14,6 +16,10 @@ static mt_status run(const struct invocation *call)
          "where to begin (default auto: the newest valid checkpoint of run_dir)"},
         {"--accept-changes", NULL, ARGUMENT_FLAG, &options.accept_changes,
          "resume although keys changed that alter the result"},
+        {"--trace", "FILE", ARGUMENT_TEXT, &options.trace,
+         "what every thread does in a few steps, for chrome://tracing or ui.perfetto.dev"},
+        {"--trace-steps", "N[-M]", ARGUMENT_TEXT, &trace_steps,
+         "which steps (default: the second to the fourth from here)"},
         {NULL, "JOB.cfg ...", ARGUMENT_REST, &jobs, "job files, trained one after the other"},
         {0}};
     bool help;
@@ -25,6 +31,13 @@ static mt_status run(const struct invocation *call)
         st = MT_FAIL(MT_ARG, "no job file named (mttrain train --help)");
         goto done;
     }
+    if (options.trace == NULL ? trace_steps != NULL : jobs.count > 1) {
+        st = MT_FAIL(MT_ARG, "--trace-steps belongs to --trace FILE, which takes one job");
+        goto done;
+    }
+    if (trace_steps != NULL)
+        MT_TRY_GOTO(st, trace_parse_steps(trace_steps, &options.trace_first, &options.trace_last),
+                    done);
     options.overrides = sets.item;
     options.override_count = sets.count;
     for (int32_t i = 0; i < jobs.count; i++)

@@ -195,8 +195,10 @@ static mt_status run_lane(void *context, int32_t index, int32_t worker)
     const struct batch *lane = &run->batch[index];
     struct task_sums *sums = l->sums + (int64_t)index * l->tasks, slice_sums[MODEL_TASKS_MAX];
     bool backward = l->setup.ranges->elements > 0;
+    struct trace_lane trace;
     memset(sums, 0, (size_t)l->tasks * sizeof *sums);
     float *grads = take_block(l);
+    trace_lane_begin(&trace, l->setup.trace, worker);
     for (int32_t first = 0; first < lane->B;) {
         int32_t count = slice_length(lane, first, l->setup.micro_tokens);
         struct batch slice = batch_slice(lane, first, count);
@@ -216,6 +218,7 @@ static mt_status run_lane(void *context, int32_t index, int32_t worker)
             pass_backward(l->pass[worker], run->params, grads, announces ? run->done : NULL,
                           run->done_context);
     }
+    trace_lane_end(&trace, l->setup.first + index);
     finish_node(l, l->setup.lanes + l->setup.first + index, grads);
     return MT_OK;
 }

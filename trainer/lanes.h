@@ -16,6 +16,7 @@
 #include "comm/lane_tree.h"
 #include "comm/pool.h"
 #include "trainer/model/model.h"
+#include "trainer/trace.h"
 
 struct lanes;
 
@@ -30,6 +31,7 @@ struct lanes_setup {
     int32_t start;         /* depth of the first thing computed: 0, or a cached boundary's */
     int32_t train_from;    /* lowest depth with a trainable tensor */
     const struct range_list *ranges; /* trainable ranges of a flat block; borrowed */
+    struct trace *trace;             /* borrowed; NULL = none */
 };
 
 /* Fills out with the boundary input of a slice (see trainer/model/model.h), or NULL for none. */

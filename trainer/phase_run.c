@@ -12,6 +12,7 @@
 #include "trainer/freeze_audit.h"
 #include "trainer/phase_cache.h"
 #include "trainer/save.h"
+#include "trainer/trace.h"
 #include "trainer/update.h"
 #include "trainer/watchdog.h"
 
@@ -76,6 +77,7 @@ static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
     struct lanes_setup setup =
         phase_run_lanes(run, plan, run->world->size, run->world->rank, run->phase.start);
     setup.ranges = &run->phase.ranges;
+    setup.trace = run->trace;
     return lanes_create(&run->phase.lanes, &setup);
 }
 
@@ -122,7 +124,9 @@ static void measure_phase(struct run *run, const struct phase_plan *plan)
 /* What training steps need. */
 static mt_status prepare_steps(struct run *run, const struct phase_plan *plan)
 {
-    struct reducer_options reduction = {.whole = !run->job.optimizer.shard};
+    struct reducer_options reduction = {.whole = !run->job.optimizer.shard,
+                                        .watch = run->trace != NULL ? trace_bucket : NULL,
+                                        .watch_context = run->trace};
     enum reduce_mode mode = run->job.reduction == JOB_REDUCTION_MPI ? REDUCE_MPI : REDUCE_EXACT;
     MT_ALL(run->world, enter_local(run, plan));
     MT_TRY(reducer_create(&run->phase.reducer, run->world, (int32_t)run->job.batch.lanes, mode,

@@ -18,6 +18,7 @@
 #include "trainer/phase_run.h"
 #include "trainer/products.h"
 #include "trainer/resume.h"
+#include "trainer/trace.h"
 
 /* Whether all ranks were started with the same words. */
 static mt_status agree_on_command(const struct comm *world, const char *job_path,
@@ -409,6 +410,7 @@ void run_close(struct run *run)
     control_close(run, NULL);
     saver_release(&run->saver);
     phase_run_leave(run);
+    trace_close(&run->trace);
     prefix_cache_close(&run->cache);
     mt_free(&run->cache_dir);
     prefetch_destroy(&run->prefetch);

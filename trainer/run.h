@@ -29,6 +29,7 @@
 #include "trainer/spikes.h"
 
 struct bundle; /* trainer/bundle.h */
+struct trace;  /* trainer/trace.h */
 
 /* What the command line adds to a job file. */
 struct run_options {
@@ -37,8 +38,10 @@ struct run_options {
     const char *schedule; /* a file whose settings replace the job's of the same name, or NULL */
     const char *resume;   /* auto | never | path of a checkpoint */
     bool accept_changes;
-    int64_t replay_step;         /* of `mttrain replay`; 0 = none */
-    const struct bundle *replay; /* what it was then */
+    int64_t replay_step;             /* of `mttrain replay`; 0 = none */
+    const struct bundle *replay;     /* what it was then */
+    const char *trace;               /* file of the trace, NULL = none */
+    int64_t trace_first, trace_last; /* its steps; 0 = the second to fourth from here */
 };
 
 enum cache_use { CACHE_UNDECIDED, CACHE_UNUSED, CACHE_USED };
@@ -154,6 +157,7 @@ struct run {
     int64_t replay_step; /* the step that `mttrain replay` shows; 0 = none */
     const struct bundle *replay;
     bool replayed;
+    struct trace *trace;             /* NULL = none */
     double time_limit_s;             /* end of the scheduler's time (clock_now_s) or INFINITY */
     double save_cost_s, step_cost_s; /* the longest save and step so far */
     bool eval_pending;               /* an evaluation belongs to the step that was done last */

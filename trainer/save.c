@@ -13,6 +13,7 @@
 #include "io/file.h"
 #include "trainer/events.h"
 #include "trainer/freeze_audit.h"
+#include "trainer/trace.h"
 #include "trainer/update.h"
 #include "trainer/watchdog.h"
 
@@ -73,6 +74,7 @@ mt_status save_checkpoint(struct run *run)
         run->save_due = false;
         return MT_OK;
     }
+    double trace_s = trace_begin(run->trace);
     MT_TRY(save_wait(run));
     watchdog_beat(WATCHDOG_SAVE);
     if (run->phase.plan != NULL)
@@ -86,6 +88,7 @@ mt_status save_checkpoint(struct run *run)
     run->save_due = run->save_best = false;
     run->last_save_s = clock_now_s();
     s->stood_s = run->last_save_s - begin_s;
+    trace_end(run->trace, TRACE_SAVE, TRACE_ROW_MAIN, 0, trace_s);
     if (st != MT_OK)
         return conclude(run, st);
     s->under_way = true;

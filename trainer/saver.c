@@ -13,6 +13,7 @@
 #include "comm/base/memory.h"
 #include "trainer/run.h"
 #include "trainer/run_state.h"
+#include "trainer/trace.h"
 #include "trainer/watchdog.h"
 
 /* Which arrays a checkpoint holds: all parameters, and the moments of tensors that were updated. */
@@ -159,6 +160,7 @@ static void *write_thread(void *context)
     struct saver *s = context;
     double begin_s = clock_now_s();
     s->status = write_checkpoint(s);
+    trace_end(s->run->trace, TRACE_WRITE, TRACE_ROW_SAVER, 0, s->trace_s);
     if (s->status != MT_OK)
         mt_error_get(&s->error);
     s->write_s = clock_now_s() - begin_s;
@@ -181,6 +183,7 @@ mt_status saver_start(struct saver *s, struct run *run)
     s->size_bytes = 0;
     s->threaded = false;
     atomic_store(&s->written, false);
+    s->trace_s = 0.0;
     if (s->groups == NULL)
         MT_TRY(mt_alloc(&s->groups, run->model.table.count, 1, "checkpoint groups"));
     choose_groups(s, run);
@@ -192,6 +195,7 @@ mt_status saver_start(struct saver *s, struct run *run)
     if (beside) {
         MT_TRY(pool_run(run->pool, copy_piece, s, run->phase.piece_count));
         s->copied = plan->trainable;
+        s->trace_s = trace_begin(run->trace);
         s->threaded = pthread_create(&s->thread, NULL, write_thread, s) == 0;
     }
     if (!s->threaded)

@@ -48,7 +48,7 @@ struct saver {
     bool threaded; /* to be joined */
     atomic_bool written;
     atomic_llong arrays; /* written so far: a sign of life */
-    double write_s;
+    double write_s, trace_s;
     mt_status status;
     struct mt_error error;
 };

@@ -21,6 +21,7 @@
 #include "comm/base/rng.h"
 #include "trainer/nonfinite.h"
 #include "trainer/replay.h"
+#include "trainer/trace.h"
 #include "trainer/update.h"
 #include "trainer/watchdog.h"
 
@@ -99,6 +100,7 @@ static mt_status compute(struct run *run, const struct step_batch *batch,
     struct reduce_sum sum;
     int32_t roots = 1;
     float *const *block = lanes_known_root(phase->lanes);
+    double trace_s = trace_begin(run->trace);
     watchdog_beat(WATCHDOG_COMPUTE);
     if (block != NULL)
         reducer_begin(phase->reducer, block, roots);
@@ -108,11 +110,14 @@ static mt_status compute(struct run *run, const struct step_batch *batch,
         block = lanes_roots(phase->lanes, &roots);
         reducer_begin(phase->reducer, block, roots);
     }
+    trace_end(run->trace, TRACE_LANES, TRACE_ROW_MAIN, 0, trace_s);
+    trace_s = trace_begin(run->trace);
     double begin_s = clock_now_s();
     watchdog_beat(WATCHDOG_REDUCE);
     MT_TRY(reducer_finish(phase->reducer, &sum));
     MT_TRY(sum_losses(run, out, &g->divisor));
     out->wait_reduce_s = clock_now_s() - begin_s;
+    trace_end(run->trace, TRACE_WAIT_REDUCTION, TRACE_ROW_MAIN, 0, trace_s);
     out->grad_norm = g->divisor > 0.0 ? sqrt(sum.norm2) / g->divisor : 0.0;
     g->sum = block[0];
     g->finite = sum.finite && isfinite(out->loss);
@@ -123,9 +128,12 @@ static mt_status take_batch(struct run *run, struct step_batch **batch)
 {
     watchdog_place(run->machine.step, run->machine.phase);
     watchdog_beat(WATCHDOG_BATCH);
+    double trace_s = trace_begin(run->trace);
     mt_status st = prefetch_take(run->prefetch, batch);
     watchdog_beat(WATCHDOG_BOUNDARY);
-    return comm_agree(run->world, st);
+    st = comm_agree(run->world, st);
+    trace_end(run->trace, TRACE_WAIT_DATA, TRACE_ROW_MAIN, 0, trace_s);
+    return st;
 }
 
 mt_status train_step(struct run *run, struct step_report *out)
@@ -134,7 +142,8 @@ mt_status train_step(struct run *run, struct step_report *out)
     struct pass_plan plan;
     struct step_gradient g;
     struct reducer_stats before, after;
-    double begin_s = clock_now_s();
+    trace_step(run->trace, run->machine.step + 1);
+    double begin_s = clock_now_s(), trace_s = trace_begin(run->trace);
     memset(out, 0, sizeof *out);
     MT_TRY(take_batch(run, &batch));
     describe_pass(run, &out->lr_factor, &plan);
@@ -152,8 +161,10 @@ mt_status train_step(struct run *run, struct step_report *out)
         else
             MT_TRY(nonfinite_judge(run, batch, &plan, out, g.finite));
         if (!out->skipped && g.divisor > 0.0) {
+            double update_s = trace_begin(run->trace);
             watchdog_beat(WATCHDOG_UPDATE);
             MT_TRY(update_parameters(run, g.sum, out->lr_factor, g.divisor, out->grad_norm));
+            trace_end(run->trace, TRACE_UPDATE, TRACE_ROW_MAIN, 0, update_s);
         }
     }
     run->position = batch->after;
@@ -161,5 +172,6 @@ mt_status train_step(struct run *run, struct step_report *out)
     reducer_stats(run->phase.reducer, &after);
     out->reduced_bytes = after.bytes_sent - before.bytes_sent;
     out->seconds = clock_now_s() - begin_s;
+    trace_end(run->trace, TRACE_STEP, TRACE_ROW_MAIN, 0, trace_s);
     return MT_OK;
 }

@@ -27,6 +27,7 @@
 #include "trainer/probe_phase.h"
 #include "trainer/resume.h"
 #include "trainer/save.h"
+#include "trainer/trace.h"
 #include "trainer/update.h"
 #include "trainer/watchdog.h"
 
@@ -102,7 +103,9 @@ static mt_status evaluate_split(struct run *run, enum split split)
 {
     const struct eval_result *results;
     int32_t count;
+    double trace_s = trace_begin(run->trace);
     MT_TRY(evaluator_run(run->evaluator, split, run->params, run->cache, &results, &count));
+    trace_end(run->trace, TRACE_EVALUATION, TRACE_ROW_MAIN, 0, trace_s);
     for (int32_t i = 0; i < count; i++) {
         double *value = run->evals.value[split][results[i].task];
         run->evals.known[split][results[i].task] = true;
@@ -196,6 +199,17 @@ static void show_progress(struct run *run, const struct step_report *r)
                   run->run_steps < INT64_MAX ? run->run_steps : 0, note);
 }
 
+/* A trace that cannot be written costs the run nothing. */
+static mt_status write_trace(struct run *run)
+{
+    mt_status st = trace_write(run->trace);
+    if (st != MT_IO)
+        return st;
+    log_warning("no trace: %s", mt_error_peek()->message);
+    mt_error_clear();
+    return MT_OK;
+}
+
 /* An end by time that cannot be recorded is only lost if the run is killed before its next save. */
 static void record(mt_status st)
 {
@@ -212,6 +226,8 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
     MT_TRY(train_step(run, &report));
     if (run->rollback_due || run->replayed)
         return MT_OK;
+    if (trace_is_due(run->trace, report.step, run->saver.under_way))
+        MT_TRY(write_trace(run));
     add_to_window(window, &report, run->model.task_count);
     if (report.seconds > run->step_cost_s)
         run->step_cost_s = report.seconds;
@@ -412,6 +428,30 @@ static void show_slurm(void)
         log_info("%s", line);
 }
 
+/* By default the second to fourth step from here: the first touches all memory. */
+static mt_status open_trace(struct run *run, const struct run_options *options)
+{
+    int64_t first = options->trace_first, last = options->trace_last;
+    if (options->trace == NULL)
+        return MT_OK;
+    if (first == 0) {
+        first = run->machine.step + 2;
+        last = run->machine.step + 4;
+    }
+    return trace_open(&run->trace, run->world, options->trace, first, last);
+}
+
+/* What was traced, if it is not written yet; answers how the run ended. */
+static mt_status end_trace(struct run *run, mt_status ended)
+{
+    struct mt_error error;
+    if (run->trace == NULL)
+        return ended;
+    mt_error_get(&error);
+    MT_TRY(write_trace(run));
+    return ended == MT_OK ? MT_OK : mt_error_set(&error);
+}
+
 mt_status train_job(const struct comm *world, const char *job_path,
                     const struct run_options *options)
 {
@@ -424,7 +464,11 @@ mt_status train_job(const struct comm *world, const char *job_path,
     mt_status st = run_open(run, world, job_path, options);
     run->time_limit_s = limit_s;
     if (st == MT_OK)
+        st = open_trace(run, options);
+    if (st == MT_OK)
         st = train_run(run);
+    if (st == MT_OK || st == MT_STOPPED)
+        st = end_trace(run, st);
     if (st == MT_OK)
         event_summary(run);
     run_close(run);

@@ -209,6 +209,7 @@ static const real *encode(struct pass *p, const real *boundary, int32_t until)
 {
     const real *x = boundary;
     for (int32_t depth = p->plan.start; depth < until && depth < top_depth(p); depth++) {
+        timing_depth_begin();
         if (depth == 0) {
             struct layer_norm norm = embedding_norm(p);
             struct dropout drop = embedding_dropout(p);
@@ -219,6 +220,7 @@ static const real *encode(struct pass *p, const real *boundary, int32_t until)
             keep_input(p, depth, x);
             encoder_layer_forward(&c, x, p->hidden);
         }
+        timing_depth_end(depth, false);
         x = p->hidden;
     }
     return x;
@@ -277,6 +279,7 @@ void pass_forward(struct pass *p, const real *params, const struct batch *batch,
     timing_mark(TIMING_OTHER);
     begin(p, params, batch, plan);
     p->top_features = features(p, boundary);
+    timing_depth_begin();
     forward_heads(p);
     memset(p->sums, 0, sizeof p->sums);
     for (int32_t t = 0; t < p->model->task_count; t++)
@@ -284,6 +287,7 @@ void pass_forward(struct pass *p, const real *params, const struct batch *batch,
             head_loss(batch->B, p->model->task[t].classes, p->logits[t], batch_labels(batch, t),
                       &plan->loss[t], p->dlogits[t], &p->sums[t]);
     timing_mark(TIMING_HEADS);
+    timing_depth_end(top_depth(p), false);
 }
 
 void pass_forward_boundary(struct pass *p, const real *params, const struct batch *batch,
@@ -401,8 +405,10 @@ void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_d
     for (int32_t t = 0; t < p->model->task_count; t++)
         active |= task_counts(p, t);
     for (int32_t depth = top_depth(p); depth >= lowest; depth--) {
+        timing_depth_begin();
         if (active)
             backward_depth(p, depth, lowest);
+        timing_depth_end(depth, true);
         if (done)
             done(context, depth);
     }
