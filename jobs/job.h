@@ -72,6 +72,7 @@ struct job_batch {
     int64_t sentences;    /* of one step, over all ranks */
     int64_t lanes;        /* a power of two */
     int64_t micro_tokens; /* most tokens of one forward pass within a lane */
+    bool recompute;       /* activations again in backward, instead of keeping them */
     int32_t sampling;     /* enum phase_sampling */
     double temperature;
     int64_t cap;                /* data sets count as at most this many rows; 0 = no cap */
@@ -89,6 +90,7 @@ struct job_train {
     int32_t spike;        /* enum job_spike */
     double spike_factor;  /* times the running median */
     int32_t save_failure; /* enum job_save_failure */
+    bool memory_check;    /* refuse to start what does not fit the host */
     int64_t threads;      /* per rank; 0 = by the processors a rank may use */
     int64_t prefetch;     /* steps of lane batches that are prepared ahead */
 };

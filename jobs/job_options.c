@@ -246,14 +246,22 @@ static const struct option batch_rows[] = {
      .help =
          "fixed parts of a batch, a power of two, at least the number of ranks; the result does "
          "not depend on ranks, but it does on lanes"},
+    {.key = "recompute",
+     .type = OPTION_BOOL,
+     .change = SAFE,
+     .offset = FIELD(job_batch, recompute),
+     .fallback = "false",
+     .help = "keep only the input of each layer and compute the layer again in backward: a third "
+             "of the memory of activations for a fifth more time, the same bits"},
     {.key = "micro_tokens",
      .type = OPTION_INT,
      .change = TRAJ,
      .offset = FIELD(job_batch, micro_tokens),
-     .fallback = "4096",
+     .fallback = "2048",
      .min = 1,
      .max = 1 << 24,
-     .help = "most tokens of one forward pass within a lane (memory)"},
+     .help = "most tokens of one forward pass (memory); a lane with more is cut into slices of "
+             "about equal size, on which the bits depend"},
     {.key = "sampling",
      .type = OPTION_CHOICE,
      .change = TRAJ,
@@ -386,6 +394,13 @@ static const struct option train_rows[] = {
      .min = 0,
      .max = 4096,
      .help = "of each rank; 0 = the processors that a rank may use"},
+    {.key = "memory_check",
+     .type = OPTION_BOOL,
+     .change = SAFE,
+     .offset = FIELD(job_train, memory_check),
+     .fallback = "true",
+     .help = "do not start a run that needs more memory than its hosts have left; `false` = only "
+             "warn"},
     {.key = "prefetch",
      .type = OPTION_INT,
      .change = SAFE,

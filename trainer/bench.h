@@ -16,11 +16,12 @@ struct bench {
     struct bert_config config;
     int32_t tokens; /* of every sentence; 0 = lengths like SST-2's */
     int32_t sentences, steps, micro_tokens;
+    bool recompute;
     int32_t lanes; /* of a step: ranks rounded up to a power of two, so that a rank has few */
     enum model_precision precision;
-    const char *train;        /* pattern, see schedules/pattern.h; "none" = embeddings only */
-    double peak[2];           /* operations/s of all ranks, by enum model_precision; 0 = unknown */
-    const char *trace;        /* file of the steps' trace, NULL = none */
+    const char *train; /* pattern, see schedules/pattern.h; "none" = embeddings only */
+    double peak[2];    /* operations/s of all ranks, by enum model_precision; 0 = unknown */
+    const char *trace; /* file of the steps' trace, NULL = none */
     int64_t trace_first, trace_last;
     struct json_writer *json; /* rank 0, NULL = people's tables */
 };

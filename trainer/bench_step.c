@@ -194,6 +194,7 @@ static mt_status make_phase(struct step_bench *s, const struct bench *b)
                                 .micro_tokens = b->micro_tokens < most ? b->micro_tokens : most,
                                 .max_sentences = b->sentences,
                                 .train_from = s->plan.train_from,
+                                .recompute = b->recompute,
                                 .ranges = &run->phase.ranges,
                                 .trace = run->trace};
     return lanes_create(&run->phase.lanes, &setup);

@@ -134,7 +134,7 @@ static mt_status run(const struct invocation *call)
 {
     struct text_list chosen = {0};
     const char *model = "bert-base", *tokens = "128", *precision = "fp32", *trace_steps = "1-3";
-    int64_t sentences = 32, steps = 5, micro_tokens = 4096;
+    int64_t sentences = 32, steps = 5, micro_tokens = 2048;
     struct bench b = {.world = call->world, .train = "all"};
     bool json = false, help;
     const struct argument table[] = {
@@ -148,7 +148,9 @@ static mt_status run(const struct invocation *call)
          "what is trained beside the heads: all (default), top(2), ...; none = embeddings only"},
         {"--steps", "N", ARGUMENT_INT, &steps, "steps that are measured (default 5)"},
         {"--micro-tokens", "N", ARGUMENT_INT, &micro_tokens,
-         "most tokens of one forward pass (default 4096)"},
+         "most tokens of one forward pass (default 2048)"},
+        {"--recompute", NULL, ARGUMENT_FLAG, &b.recompute,
+         "compute activations again in backward, as batch.recompute does"},
         {"--trace", "FILE", ARGUMENT_TEXT, &b.trace,
          "what every thread does in the steps, for chrome://tracing or ui.perfetto.dev"},
         {"--trace-steps", "N[-M]", ARGUMENT_TEXT, &trace_steps, "which of them (default 1-3)"},

@@ -69,8 +69,8 @@ static mt_status create_parts(struct lanes *l)
     MT_TRY(mt_alloc(&l->node, 2 * s->lanes, sizeof(float *), "tree nodes"));
     MT_TRY(mt_alloc(&l->sums, s->count * l->tasks, sizeof *l->sums, "sums of lanes"));
     for (int32_t i = 0; i < l->threads; i++) {
-        MT_TRY(
-            pass_create(&l->pass[i], s->model, s->micro_tokens, s->max_sentences, s->train_from));
+        MT_TRY((s->recompute ? pass_create_recomputing : pass_create)(
+            &l->pass[i], s->model, s->micro_tokens, s->max_sentences, s->train_from));
         if (s->start > 0)
             MT_TRY(mt_alloc(&l->boundary[i],
                             (int64_t)s->micro_tokens * s->model->config.hidden_size, sizeof(real),
@@ -169,11 +169,13 @@ static void finish_node(struct lanes *l, int32_t node, float *block)
     (void)pthread_mutex_unlock(&l->lock);
 }
 
-/* How many sentences from `first` on fit a slice. */
+/* How many sentences from `first` on are a slice: an equal share of the tokens that are left. */
 static int32_t slice_length(const struct batch *b, int32_t first, int32_t max_tokens)
 {
-    int32_t end = first + 1;
-    while (end < b->B && b->offsets[end + 1] - b->offsets[first] <= max_tokens)
+    int32_t end = first + 1, begin = b->offsets[first], left = b->offsets[b->B] - begin;
+    int32_t slices = (left + max_tokens - 1) / max_tokens, share = (left + slices - 1) / slices;
+    while (end < b->B && b->offsets[end] - begin < share &&
+           b->offsets[end + 1] - begin <= max_tokens)
         end++;
     return end - first;
 }

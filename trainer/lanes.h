@@ -2,10 +2,10 @@
  * lanes: this rank's share of a step, forward and backward, combined up the lane tree.
  *
  * A step's batch is cut into lanes (io/lane_plan.h); this rank owns a contiguous range of them.
- * Each lane is computed alone by one thread, in slices of at most micro_tokens tokens that add into
- * one gradient block; finished lanes are combined in the one fixed tree (comm/lane_tree.h), as far
- * as both children lie on this rank.  What is left are the roots, which comm/reduce.h takes.  So
- * neither threads nor ranks change a bit.
+ * Each lane is computed alone by one thread, in slices of at most micro_tokens tokens, about equal,
+ * that add into one gradient block; finished lanes are combined in the one fixed tree
+ * (comm/lane_tree.h), as far as both children lie on this rank.  What is left are the roots, which
+ * comm/reduce.h takes.  So neither threads nor ranks change a bit.
  *
  * Memory: one pass per thread, and threads + log2(lanes of this rank) gradient blocks, of which
  * only the trainable ranges are ever touched.
@@ -30,6 +30,7 @@ struct lanes_setup {
     int32_t max_sentences; /* of one lane */
     int32_t start;         /* depth of the first thing computed: 0, or a cached boundary's */
     int32_t train_from;    /* lowest depth with a trainable tensor */
+    bool recompute;        /* activations are computed again in backward (memory) */
     const struct range_list *ranges; /* trainable ranges of a flat block; borrowed */
     struct trace *trace;             /* borrowed; NULL = none */
 };

@@ -69,6 +69,7 @@ struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_pla
                                 .micro_tokens = (int32_t)(micro < most ? micro : most),
                                 .max_sentences = (int32_t)plan->phase->sentences,
                                 .start = start,
+                                .recompute = job->batch.recompute,
                                 .train_from = plan->phase->frozen_dropout ? 0 : plan->train_from};
 }
 

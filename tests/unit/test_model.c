@@ -252,6 +252,56 @@ static void a_frozen_prefix_needs_less_memory(void **state)
 }
 
 /* Whole training passes at odd sizes; values are held by the derivative and parity tests. */
+/* Gradients of a pass, and its sums, for plans that train from `from` on. */
+static void backward_of(struct pass **p, struct work *w, float *grads, struct task_sums sums[3])
+{
+    memset(grads, 0, (size_t)w->model.table.total * sizeof *grads);
+    pass_forward(*p, w->params, &w->batch, &w->plan, NULL);
+    pass_sums(*p, sums);
+    pass_backward(*p, w->params, grads, NULL, NULL);
+    pass_destroy(p);
+}
+
+static void recomputing_gives_the_same_bits_in_less_memory(void **state)
+{
+    (void)state;
+    struct bert_config c = config(16, 2, 50);
+    c.num_hidden_layers = 4;
+    for (int32_t from = 0; from <= 4; from++) {
+        struct work w;
+        struct pass *kept, *again;
+        struct task_sums kept_sums[3], again_sums[3];
+        float *a = NULL, *b = NULL;
+        int64_t measured, plain;
+        make(&w, c, 6, 3);
+        w.plan.train_from = from;
+        for (int32_t i = 0; i < w.model.table.count; i++)
+            w.trainable[i] = w.model.table.entry[i].depth >= from;
+        int64_t total = w.model.table.total;
+        assert_int_equal(mt_alloc(&a, total, sizeof *a, "gradients"), MT_OK);
+        assert_int_equal(mt_alloc(&b, total, sizeof *b, "gradients"), MT_OK);
+        assert_int_equal(pass_create(&kept, &w.model, w.batch.N, w.batch.B, from), MT_OK);
+        assert_int_equal(pass_create_recomputing(&again, &w.model, w.batch.N, w.batch.B, from),
+                         MT_OK);
+        assert_int_equal(pass_measure(&measured, &w.model, w.batch.N, w.batch.B, from, true),
+                         MT_OK);
+        assert_int_equal(measured, pass_bytes(again));
+        plain = pass_bytes(kept);
+        backward_of(&kept, &w, a, kept_sums);
+        backward_of(&again, &w, b, again_sums);
+        assert_memory_equal(a, b, (size_t)total * sizeof *a);
+        assert_memory_equal(kept_sums, again_sums, sizeof kept_sums);
+        double size = 0.0;
+        for (int64_t i = 0; i < total; i++)
+            size += fabs((double)a[i]);
+        assert_true(size > 0.0);
+        assert_true(from == 4 ? measured == plain : measured < plain);
+        mt_free(&a);
+        mt_free(&b);
+        unmake(&w);
+    }
+}
+
 static void check_size(struct bert_config c, int32_t sentences)
 {
     struct work w;
@@ -352,6 +402,7 @@ int main(void)
         cmocka_unit_test(gradient_bits_do_not_depend_on_threads),
         cmocka_unit_test(passes_allocate_nothing),
         cmocka_unit_test(a_frozen_prefix_needs_less_memory),
+        cmocka_unit_test(recomputing_gives_the_same_bits_in_less_memory),
         cmocka_unit_test(odd_sizes_work),
         cmocka_unit_test(a_slice_is_a_batch),
         cmocka_unit_test(running_out_of_memory_is_an_error),

@@ -108,7 +108,8 @@ static struct operand activated(const struct activation_out *g)
     return (struct operand){g->rounded ? NULL : g->at, g->rounded};
 }
 
-void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
+/* Everything up to act(u), which it gives as the operand of the last product. */
+static struct operand forward_to_activation(const struct layer_call *c, const real *x)
 {
     const struct layer_tensors *t = c->tensors;
     const struct layer_scratch *s = c->scratch;
@@ -125,9 +126,8 @@ void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
     attention_forward(&attention, keep->context);
     timing_mark(TIMING_ATTENTION);
 
-    struct layer_norm norm1 = norm_of(c, 1), norm2 = norm_of(c, 2);
+    struct layer_norm norm1 = norm_of(c, 1);
     struct dropout drop1 = dropout_of(c, DROPOUT_PROJECTION);
-    struct dropout drop2 = dropout_of(c, DROPOUT_FEED_FORWARD);
     dense_forward(&dense, s->h1, dense_operand(&dense, keep->context, H, s->dense.a), t->o_w, H, H);
     residual_norm_forward(&norm1, &drop1, c->batch, weights_at(w, t->o_b), x, s->h1, s->lanes);
     timing_mark(TIMING_NORM);
@@ -136,9 +136,27 @@ void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
     dense_forward(&dense, keep->u, dense_operand(&dense, s->h1, H, s->dense.a), t->f1_w, H, F);
     activation_forward(c->model->config.hidden_act, N, F, weights_at(w, t->f1_b), keep->u, g);
     timing_mark(TIMING_ACTIVATION);
-    dense_forward(&dense, y, activated(&g), t->f2_w, F, H);
+    return activated(&g);
+}
+
+void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
+{
+    const struct layer_tensors *t = c->tensors;
+    const struct layer_scratch *s = c->scratch;
+    const struct weights *w = c->w;
+    struct operand g = forward_to_activation(c, x);
+    struct dense dense = dense_of(c);
+    struct layer_norm norm2 = norm_of(c, 2);
+    struct dropout drop2 = dropout_of(c, DROPOUT_FEED_FORWARD);
+    int64_t F = c->model->config.intermediate_size;
+    dense_forward(&dense, y, g, t->f2_w, F, c->model->config.hidden_size);
     residual_norm_forward(&norm2, &drop2, c->batch, weights_at(w, t->f2_b), s->h1, y, s->lanes);
     timing_mark(TIMING_NORM);
+}
+
+void encoder_layer_again(const struct layer_call *c, const real *x)
+{
+    (void)forward_to_activation(c, x);
 }
 
 void encoder_layer_output(const struct layer_call *c, real *y)

@@ -55,6 +55,10 @@ void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct m
 /* Local.  y[N,H] from x[N,H]; y may be x. */
 void encoder_layer_forward(const struct layer_call *c, const real *x, real *y);
 
+/* Local.  What forward left in keep, again and with the same bits, but for xhat2 and rstd2, which
+ * must be there still. */
+void encoder_layer_again(const struct layer_call *c, const real *x);
+
 /* Local.  The output of forward again, the same bits. */
 void encoder_layer_output(const struct layer_call *c, real *y);
 

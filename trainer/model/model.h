@@ -132,6 +132,15 @@ mt_status pass_create(struct pass **out, const struct model *m, int32_t max_toke
 void pass_destroy(struct pass **p);
 int64_t pass_bytes(const struct pass *p);
 
+/* Local.  The same with less memory: of each layer in training only the input is kept, and backward
+ * computes the layer again.  The same bits; a pass_backward belongs to one pass_forward. */
+mt_status pass_create_recomputing(struct pass **out, const struct model *m, int32_t max_tokens,
+                                  int32_t max_sentences, int32_t train_from) MT_CHECKED;
+
+/* Local.  What pass_bytes would say of such a pass.  Errors: NOMEM. */
+mt_status pass_measure(int64_t *bytes, const struct model *m, int32_t max_tokens,
+                       int32_t max_sentences, int32_t train_from, bool recompute) MT_CHECKED;
+
 /* Computes from plan->start up to the logits and, with plan->loss, the loss.  `boundary` is the
  * input of depth plan->start (NULL when start is 0).  Keeps what backward needs; batch and boundary
  * must stay until then. */

@@ -5,6 +5,10 @@
  * which is written last.  A layer's input is not kept: it is the output of the layer below, made
  * again from that layer's xhat by the kernel that made it first, so with the same bits.  Only the
  * input of the lowest layer in training is copied (or is the caller's boundary).
+ *
+ * A pass that recomputes has room for one layer and, for each below it, the xhat from which its
+ * output is made: (L-1) (H+1) numbers a token instead of (L-1) (6 H + F + 2 A + 2).  Backward runs
+ * each layer but the top one forward again, without its last product: a fifth more time.
  */
 #include "trainer/model/model.h"
 
@@ -23,6 +27,7 @@
 struct pass {
     const struct model *model;
     int32_t max_tokens, max_sentences, train_from;
+    bool recompute;
     struct arena arena;
 
     struct layer_keep *keep; /* [L+1], by depth */
@@ -61,10 +66,15 @@ static void plan_layers(struct pass *p, struct arena *a)
     layer_scratch_plan(&p->scratch, a, m, N, backward);
     layer_keep_plan(&p->keep[L], a, m, N);
     for (int32_t depth = 1; depth < L; depth++) {
-        if (depth >= p->train_from)
+        if (depth >= p->train_from && !p->recompute) {
             layer_keep_plan(&p->keep[depth], a, m, N);
-        else
-            p->keep[depth] = p->keep[L];
+            continue;
+        }
+        p->keep[depth] = p->keep[L];
+        if (depth >= p->train_from) {
+            p->keep[depth].xhat2 = ARENA_TAKE(a, real, N * H);
+            p->keep[depth].rstd2 = ARENA_TAKE(a, real, N);
+        }
     }
     p->embedding_xhat = p->train_from == 0 ? ARENA_TAKE(a, real, N * H) : p->scratch.h1;
     p->embedding_rstd = ARENA_TAKE(a, real, N);
@@ -94,30 +104,67 @@ static void plan_memory(struct pass *p, struct arena *a)
     }
 }
 
-mt_status pass_create(struct pass **out, const struct model *m, int32_t max_tokens,
-                      int32_t max_sentences, int32_t train_from)
+/* Takes sizes for its own; gives the bytes of its memory. */
+static mt_status init_sizes(struct pass *p, const struct pass *sizes, int64_t *bytes)
 {
-    struct pass *p = NULL;
     struct arena measure;
-    mt_status st;
-    MT_TRY_GOTO(st, mt_alloc(&p, 1, sizeof *p, "pass"), done);
-    p->model = m;
-    p->max_tokens = max_tokens;
-    p->max_sentences = max_sentences;
-    p->train_from = train_from;
-    MT_TRY_GOTO(st,
-                mt_alloc(&p->keep, m->config.num_hidden_layers + 1, sizeof *p->keep,
-                         "activations by layer"),
-                done);
+    *p = *sizes;
+    MT_TRY(mt_alloc(&p->keep, p->model->config.num_hidden_layers + 1, sizeof *p->keep,
+                    "activations by layer"));
     arena_init_measure(&measure);
     plan_memory(p, &measure);
-    MT_TRY_GOTO(st, arena_init(&p->arena, arena_peak_bytes(&measure), "activations"), done);
+    *bytes = arena_peak_bytes(&measure);
+    return MT_OK;
+}
+
+static mt_status create(struct pass **out, const struct pass *sizes)
+{
+    struct pass *p = NULL;
+    int64_t bytes;
+    mt_status st;
+    MT_TRY_GOTO(st, mt_alloc(&p, 1, sizeof *p, "pass"), done);
+    MT_TRY_GOTO(st, init_sizes(p, sizes, &bytes), done);
+    MT_TRY_GOTO(st, arena_init(&p->arena, bytes, "activations"), done);
     plan_memory(p, &p->arena);
     *out = p;
 done:
     if (st != MT_OK)
         pass_destroy(&p);
     return st;
+}
+
+mt_status pass_create(struct pass **out, const struct model *m, int32_t max_tokens,
+                      int32_t max_sentences, int32_t train_from)
+{
+    struct pass sizes = {.model = m,
+                         .max_tokens = max_tokens,
+                         .max_sentences = max_sentences,
+                         .train_from = train_from};
+    return create(out, &sizes);
+}
+
+mt_status pass_create_recomputing(struct pass **out, const struct model *m, int32_t max_tokens,
+                                  int32_t max_sentences, int32_t train_from)
+{
+    struct pass sizes = {.model = m,
+                         .max_tokens = max_tokens,
+                         .max_sentences = max_sentences,
+                         .train_from = train_from,
+                         .recompute = true};
+    return create(out, &sizes);
+}
+
+mt_status pass_measure(int64_t *bytes, const struct model *m, int32_t max_tokens,
+                       int32_t max_sentences, int32_t train_from, bool recompute)
+{
+    struct pass p, sizes = {.model = m,
+                            .max_tokens = max_tokens,
+                            .max_sentences = max_sentences,
+                            .train_from = train_from,
+                            .recompute = recompute};
+    MT_TRY(init_sizes(&p, &sizes, bytes));
+    mt_free(&p.keep);
+    return MT_OK;
 }
 
 void pass_destroy(struct pass **p)
@@ -378,7 +425,10 @@ static void backward_depth(struct pass *p, int32_t depth, int32_t lowest)
         timing_mark(TIMING_HEADS);
     } else if (depth > 0) {
         struct layer_call c = layer_at(p, depth);
-        encoder_layer_backward(&c, input_of(p, depth), p->d, lowest < depth);
+        const real *x = input_of(p, depth);
+        if (p->recompute && depth + 1 < top_depth(p))
+            encoder_layer_again(&c, x);
+        encoder_layer_backward(&c, x, p->d, lowest < depth);
     } else {
         struct layer_norm norm = embedding_norm(p);
         struct dropout drop = embedding_dropout(p);
