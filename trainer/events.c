@@ -333,7 +333,8 @@ void event_done(struct run *run)
     }
     json_write_int(w, "frozen_verified", run->frozen_checks);
     json_write_int(w, "without_gradient", run->untouched);
-    json_write_int(w, "peak_rss_bytes", peak_memory_bytes());
+    json_write_int(w, "peak_rss_bytes", run->peak.rank_bytes);
+    json_write_int(w, "peak_rss_host_bytes", run->peak.host_bytes);
     end_event(run);
 }
 
@@ -349,6 +350,10 @@ void event_summary(const struct run *run)
 {
     log_info("done: %lld steps in %s; frozen: %lld tensors verified unchanged",
              (long long)run->machine.step, run->job.run_dir, (long long)run->frozen_checks);
+    if (run->peak.rank_bytes > 0)
+        log_info("memory at most: %.0f MiB on one rank (rank %d), %.0f MiB on one host (%s)",
+                 (double)run->peak.rank_bytes / 1048576.0, run->peak.rank,
+                 (double)run->peak.host_bytes / 1048576.0, comm_host(run->world, run->peak.host));
     if (run->best.known)
         log_info("best %s: %.4f at step %lld", run->job.train.best, run->best.value,
                  (long long)run->best.step);

@@ -13,6 +13,7 @@
 #include "io/prefix_file.h"
 #include "trainer/phase_cache.h"
 #include "trainer/phase_run.h"
+#include "trainer/row_blocks.h"
 #include "trainer/scratch.h"
 
 /* Lengths of the sentences that a phase draws. */
@@ -205,6 +206,20 @@ static int64_t batch_bytes(const struct run *run, const struct lanes_setup *lane
     return prefetch_bytes(&config);
 }
 
+static mt_status evaluation_bytes(int64_t *bytes, const struct run *run, int32_t threads)
+{
+    int32_t tokens = ROW_BLOCK_TOKENS;
+    for (int32_t split = 0; split < SPLIT_COUNT; split++)
+        for (int32_t set = 0; set < run->job.data_count; set++)
+            if (run->corpora.set[split][set] != NULL &&
+                row_blocks_max_tokens(run->corpora.set[split][set]) > tokens)
+                tokens = row_blocks_max_tokens(run->corpora.set[split][set]);
+    MT_TRY(pass_measure(bytes, &run->model, tokens, ROW_BLOCK_SENTENCES,
+                        run->model.config.num_hidden_layers + 2, false));
+    *bytes *= threads;
+    return MT_OK;
+}
+
 /* Memory of rank 0, which has as many lanes as any; kept: parameters with moments from before. */
 static mt_status count_memory(struct plan_phase *ph, const struct run *run,
                               const struct plan_target *target, const struct range_list *ranges,
@@ -214,7 +229,6 @@ static mt_status count_memory(struct plan_phase *ph, const struct run *run,
     struct plan_memory *m = &ph->memory;
     int32_t start = ph->cached ? ph->cache_depth : 0;
     struct lanes_setup lanes = phase_run_lanes(run, ph->plan, target->ranks, 0, start);
-    struct pass *pass = NULL;
     m->parameters = run->model.table.total * word;
     m->moments = 2 * word * (ranges->elements + kept);
     if (run->job.optimizer.shard)
@@ -224,16 +238,18 @@ static mt_status count_memory(struct plan_phase *ph, const struct run *run,
         int32_t enough = threads + log2_ceil(lanes.count);
         m->gradient_blocks = enough < lanes.count ? enough : lanes.count;
         m->gradients = m->gradient_blocks * ranges->elements * word;
-        MT_TRY(pass_create(&pass, &run->model, lanes.micro_tokens, lanes.max_sentences,
-                           lanes.train_from));
-        m->activations = threads * pass_bytes(pass);
+        MT_TRY(pass_measure(&m->activations, &run->model, lanes.micro_tokens, lanes.max_sentences,
+                            lanes.train_from, lanes.recompute));
+        m->activations *= threads;
         if (start > 0)
             m->activations +=
                 threads * (int64_t)lanes.micro_tokens * run->model.config.hidden_size * word;
-        pass_destroy(&pass);
         m->batches = batch_bytes(run, &lanes);
     }
-    m->total = m->parameters + m->gradients + m->moments + m->activations + m->batches;
+    MT_TRY(evaluation_bytes(&m->evaluation, run, target->threads));
+    m->copy = 3 * ranges->elements * word;
+    m->total = m->parameters + m->gradients + m->moments + m->activations + m->batches +
+               m->evaluation + m->copy;
     return MT_OK;
 }
 

@@ -81,16 +81,19 @@ static void print_rates(const struct plan_phase *ph)
 static void print_memory(const struct plan_phase *ph)
 {
     const struct plan_memory *m = &ph->memory;
-    char text[6][SHORT];
+    char text[8][SHORT];
     format_bytes(text[0], (double)m->parameters);
     format_bytes(text[1], (double)m->gradients);
     format_bytes(text[2], (double)m->moments);
     format_bytes(text[3], (double)m->activations);
     format_bytes(text[4], (double)m->batches);
     format_bytes(text[5], (double)m->total);
+    format_bytes(text[6], (double)m->evaluation);
+    format_bytes(text[7], (double)m->copy);
     printf("   memory     %s per rank: parameters %s, gradients %s (%d blocks), moments %s, "
-           "activations %s, batches %s\n",
-           text[5], text[0], text[1], m->gradient_blocks, text[2], text[3], text[4]);
+           "activations %s, batches %s, evaluation %s, copy to save from (rank 0) %s\n",
+           text[5], text[0], text[1], m->gradient_blocks, text[2], text[3], text[4], text[6],
+           text[7]);
 }
 
 static void print_cache(const struct plan_phase *ph, int32_t layers)
@@ -278,6 +281,8 @@ static void json_phase(const struct plan *p, const struct plan_phase *ph, struct
     json_write_int(w, "moments", m->moments);
     json_write_int(w, "activations", m->activations);
     json_write_int(w, "batches", m->batches);
+    json_write_int(w, "evaluation", m->evaluation);
+    json_write_int(w, "copy", m->copy);
     json_write_int(w, "total", m->total);
     json_write_end(w);
     json_write_int(w, "reduced_bytes", ph->volume.rank0_bytes);

@@ -15,6 +15,7 @@
 #include "comm/exchange.h"
 #include "io/file.h"
 #include "trainer/control.h"
+#include "trainer/memory_check.h"
 #include "trainer/phase_run.h"
 #include "trainer/products.h"
 #include "trainer/resume.h"
@@ -301,17 +302,25 @@ done:
     return st;
 }
 
+/* The job's, or as many as the machine suggests; at most one a lane. */
+static int32_t choose_threads(const struct run *run)
+{
+    struct lane_range own =
+        lane_tree_range((int32_t)run->job.batch.lanes, run->world->size, run->world->rank);
+    int32_t threads = (int32_t)run->job.train.threads, own_lanes = own.end - own.begin;
+    if (threads == 0)
+        threads = run->topology.threads;
+    return threads > own_lanes ? own_lanes : threads;
+}
+
 static mt_status create_workers(struct run *run)
 {
     const struct job *job = &run->job;
     struct lane_range own =
         lane_tree_range((int32_t)job->batch.lanes, run->world->size, run->world->rank);
-    int32_t longest = 1, threads = (int32_t)job->train.threads, own_lanes = own.end - own.begin;
+    int32_t longest = 1, threads = choose_threads(run), own_lanes = own.end - own.begin;
     int64_t most_sentences = 1;
     int32_t column[JOB_DATA_MAX * JOB_TASKS_MAX];
-    if (threads == 0)
-        threads = run->topology.threads;
-    threads = threads > own_lanes ? own_lanes : threads;
     for (int32_t s = 0; s < SPLIT_COUNT; s++)
         for (int32_t set = 0; set < job->data_count; set++)
             if (run->corpora.set[s][set] != NULL &&
@@ -393,6 +402,7 @@ mt_status run_open(struct run *run, const struct comm *world, const char *job_pa
     MT_TRY_GOTO(st, comm_agree(world, st), done);
     log_set_dir(run->job.run_dir);
     warn_topology(&run->topology, world);
+    MT_TRY_GOTO(st, memory_check(run, choose_threads(run)), done);
     st = create_workers(run);
     MT_TRY_GOTO(st, comm_agree(world, st), done);
     st = create_blocks(run, &source);

@@ -23,6 +23,7 @@
 #include "trainer/ctl.h"
 #include "trainer/evaluate.h"
 #include "trainer/lanes.h"
+#include "trainer/peak_memory.h"
 #include "trainer/phase_plan.h"
 #include "trainer/saver.h"
 #include "trainer/source.h"
@@ -158,6 +159,7 @@ struct run {
     const struct bundle *replay;
     bool replayed;
     struct trace *trace;             /* NULL = none */
+    struct peak_memory peak;         /* known at the end */
     double time_limit_s;             /* end of the scheduler's time (clock_now_s) or INFINITY */
     double save_cost_s, step_cost_s; /* the longest save and step so far */
     bool eval_pending;               /* an evaluation belongs to the step that was done last */

@@ -304,6 +304,7 @@ static mt_status finish(struct run *run)
     MT_TRY(save_wait(run));
     MT_TRY(evaluate_split(run, SPLIT_TEST));
     MT_TRY(save_export(run));
+    MT_TRY(peak_memory_gather(&run->peak, run->world));
     event_done(run);
     event_report(run);
     return MT_OK;
