@@ -86,6 +86,11 @@ static void describe_mends(char *text, int64_t bytes, const struct run *run,
                  "lower batch.micro_tokens (now %lld; half of it saves up to %.1f "
                  "GiB), ",
                  (long long)run->job.batch.micro_tokens, (double)sum->activations / 2.0 / GIB);
+    if (sum->gradients > sum->total / 4 && run->job.batch.lanes > run->world->size)
+        add_text(text, bytes,
+                 "lower batch.lanes (now %lld; a rank with fewer lanes holds fewer gradient "
+                 "blocks), ",
+                 (long long)run->job.batch.lanes);
     if (!run->job.optimizer.shard && run->world->size > 1)
         add_text(text, bytes, "set optimizer.shard = true (saves %.1f GiB), ",
                  (double)sum->moments * (1.0 - 1.0 / run->world->size) / GIB);
