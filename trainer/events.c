@@ -125,6 +125,7 @@ void event_step(struct run *run, const struct step_report *last, struct step_win
         json_write_int(w, "tokens", window->tokens);
         json_write_real(w, "tokens_per_s", (double)window->tokens / window->seconds);
         json_write_int(w, "reduced_bytes", window->reduced_bytes / window->steps);
+        json_write_real(w, "lane_imbalance", window->imbalance / (double)window->steps);
         json_write_object(w, "wait_s");
         json_write_real(w, "data", window->wait_data_s);
         json_write_real(w, "reduction", window->wait_reduce_s);

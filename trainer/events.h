@@ -13,7 +13,8 @@
 /* Sums over the steps since the last step event. */
 struct step_window {
     int64_t steps, counted, sentences, tokens, reduced_bytes; /* counted: not passed over */
-    double busy_s;                                            /* of this rank, without waiting */
+    double imbalance; /* sum of the fullest lane over the mean lane */
+    double busy_s;    /* of this rank, without waiting */
     struct {
         int32_t rank;
         double most_s, least_s;

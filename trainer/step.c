@@ -150,6 +150,7 @@ mt_status train_step(struct run *run, struct step_report *out)
     out->step = run->machine.step + 1;
     out->sentences = batch->sentences;
     out->tokens = batch->tokens;
+    out->imbalance = batch->imbalance;
     out->wait_data_s = batch->wait_s;
     out->skipped = nonfinite_passes_over(run, out->step);
     reducer_stats(run->phase.reducer, &before);

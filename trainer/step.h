@@ -14,6 +14,7 @@ struct step_report {
     double lr_factor;                           /* of the phase's peak rates */
     double grad_norm;                           /* before clipping */
     bool skipped;                               /* not sound, parameters left as they were */
+    double imbalance;                           /* tokens of the fullest lane over the mean lane */
     int64_t reduced_bytes;                      /* sent by this rank */
     double wait_data_s, wait_reduce_s, seconds; /* of this rank */
 };

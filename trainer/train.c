@@ -177,6 +177,7 @@ static void add_to_window(struct step_window *window, const struct step_report *
     window->sentences += r->sentences;
     window->tokens += r->tokens;
     window->reduced_bytes += r->reduced_bytes;
+    window->imbalance += r->imbalance;
     window->busy_s += r->seconds - r->wait_data_s - r->wait_reduce_s;
     window->wait_data_s += r->wait_data_s;
     window->wait_reduce_s += r->wait_reduce_s;
