@@ -8,6 +8,7 @@
 #include "comm/base/clock.h"
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
+#include "io/lane_plan.h"
 #include "trainer/events.h"
 #include "trainer/freeze_audit.h"
 #include "trainer/phase_cache.h"
@@ -60,7 +61,8 @@ struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_pla
             dataset_longest_row_tokens(run->corpora.set[SPLIT_TRAIN][set]) > longest)
             longest = dataset_longest_row_tokens(run->corpora.set[SPLIT_TRAIN][set]);
     int64_t micro = job->batch.micro_tokens > longest ? job->batch.micro_tokens : longest;
-    int64_t most = plan->phase->sentences * longest; /* a small batch needs no large work space */
+    int64_t most =
+        lane_plan_tokens_bound((int32_t)job->batch.lanes, (int32_t)plan->phase->sentences, longest);
     return (struct lanes_setup){.model = &run->model,
                                 .pool = run->pool,
                                 .lanes = (int32_t)job->batch.lanes,
