@@ -134,12 +134,13 @@ static mt_status run(const struct invocation *call)
 {
     struct text_list chosen = {0};
     const char *model = "bert-base", *tokens = "128", *precision = "fp32", *trace_steps = "1-3";
-    int64_t sentences = 32, steps = 5, micro_tokens = 2048;
+    int64_t sentences = 32, steps = 5, micro_tokens = 2048, layers = 0;
     struct bench b = {.world = call->world, .train = "all"};
     bool json = false, help;
     const struct argument table[] = {
         {"--model", "NAME|FOLDER", ARGUMENT_TEXT, &model,
          "bert-base (default), -large, -medium, -small, -mini, -tiny, or a model folder"},
+        {"--layers", "L", ARGUMENT_INT, &layers, "so many instead of the model's"},
         {"--tokens", "N|sst2", ARGUMENT_TEXT, &tokens,
          "tokens of every sentence (default 128), or lengths like SST-2's"},
         {"--sentences", "N", ARGUMENT_INT, &sentences, "of a step, per rank (default 32)"},
@@ -163,6 +164,10 @@ static mt_status run(const struct invocation *call)
         goto done;
     MT_TRY_GOTO(st, check_parts(&chosen), done);
     MT_TRY_GOTO(st, choose_model(&b, model), done);
+    if (layers != 0) {
+        MT_TRY_GOTO(st, check_number("--layers", layers, 1024), done);
+        b.config.num_hidden_layers = (int32_t)layers;
+    }
     MT_TRY_GOTO(st, choose_tokens(&b, tokens), done);
     MT_TRY_GOTO(st, choose_precision(&b, precision), done);
     MT_TRY_GOTO(st, check_number("--sentences", sentences, 1 << 16), done);
