@@ -54,25 +54,6 @@ print("| %s | %s | %d | %.0f | %.0f | %.3f | %.1f | %.0f |" % (
     emit "$(cat "$work/row")"
 }
 
-# A model folder of L layers, for its config.json alone, in the shape of $model.
-folder_of_layers() {
-    python3 - "$1" "$work/layers-$1" "$model" <<'END2'
-import json, os, sys
-layers, folder, model = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-hidden = {"bert-base": 768, "bert-large": 1024, "bert-medium": 512, "bert-small": 512,
-          "bert-mini": 256, "bert-tiny": 128}[model]
-os.makedirs(folder, exist_ok=True)
-with open(os.path.join(folder, "config.json"), "w") as f:
-    json.dump({"model_type": "bert", "vocab_size": 30522, "hidden_size": hidden,
-               "num_hidden_layers": layers, "num_attention_heads": hidden // 64,
-               "intermediate_size": 4 * hidden, "hidden_act": "gelu",
-               "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-               "max_position_embeddings": 512, "type_vocab_size": 2, "initializer_range": 0.02,
-               "layer_norm_eps": 1e-12}, f)
-END2
-    echo "$work/layers-$1"
-}
-
 steps_part() {
     emit "| varied | value | ranks | tokens/s | tokens/s of processor time | s a step | GFLOP/s | MiB a rank |"
     emit "|---|---|---|---|---|---|---|---|"
@@ -82,7 +63,7 @@ steps_part() {
         step "tokens a sentence" "$n" 1 --model "$model" --tokens "$n" --sentences $((4096 / n))
     done
     for n in 1 2 4 8 12; do
-        step layers "$n" 1 --model "$(folder_of_layers "$n")" --sentences 16
+        step layers "$n" 1 --model "$model" --layers "$n" --sentences 16
     done
     for n in 1 2 4 8; do step ranks "$n" "$n" --model "$model" --sentences 8; done
     emit ""

@@ -7,7 +7,8 @@
  *                                     sample_us peak_MiB
  *
  * Sentences have 1 to 60 words, 12 on average, drawn from the whole words of the vocabulary with
- * the frequencies of Zipf's law.
+ * the frequencies of Zipf's law; one in eight is run together with the word before it, so that it
+ * has to be taken apart, and a full stop ends the sentence.
  */
 #include <math.h>
 #include <stdio.h>
@@ -75,13 +76,15 @@ static mt_status write_text(const char *vocab, int64_t sentences)
             struct rng_block r =
                 rng_philox(key, (uint32_t)s, (uint32_t)(s >> 32), (uint32_t)i + 1, 2);
             for (int32_t k = i; k < n && k < i + 2; k++) {
-                (void)fputc(k == 0 ? '\t' : ' ', stdout);
+                uint32_t low = r.v[2 * (k - i) + 1];
+                if (k == 0 || low % 8 != 0)
+                    (void)fputc(k == 0 ? '\t' : ' ', stdout);
                 (void)fputs(
                     w.text[zipf(rng_uniform(r.v[2 * (k - i)], r.v[2 * (k - i) + 1]), w.count)],
                     stdout);
             }
         }
-        if (fputc('\n', stdout) == EOF)
+        if (fputs(".\n", stdout) == EOF)
             st = MT_FAIL(MT_IO, "the text cannot be written");
     }
     mt_free(&w.text);

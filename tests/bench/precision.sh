@@ -85,7 +85,7 @@ for path in sys.argv[1:]:
 print("| steps up to | loss, fp32 | loss, bf16 | bf16 - fp32 |\n|---|---|---|---|")
 for step in sorted(loss32):
     if step in loss16:
-        print("| %d | %.4f | %.4f | %+.4f |" % (step, loss32[step], loss16[step],
+        print("| %d | %.5f | %.5f | %+.5f |" % (step, loss32[step], loss16[step],
                                                 loss16[step] - loss32[step]))
 print("\n| step | task | dev accuracy, fp32 | bf16 | bf16 - fp32 |\n|---|---|---|---|---|")
 for key in sorted(acc32):
