@@ -163,6 +163,11 @@ int64_t checkpoint_get_link(const char *run_dir, const char *name);
  * belong to a course that is given up.  Errors: IO, NOMEM. */
 mt_status checkpoint_drop_after(const char *run_dir, int64_t step) MT_CHECKED;
 
+/* Local.  Before a run goes on: removes what a writer of a process that was killed left behind,
+ * and shared files that no checkpoint refers to; gives a checkpoint that was being replaced its
+ * name back.  No writer is at work in the folder.  Errors: IO, NOMEM. */
+mt_status checkpoint_remove_leftovers(const char *run_dir) MT_CHECKED;
+
 /* Local.  Removes checkpoints beyond the newest keep_last sound ones, but for pinned steps and
  * those that latest and best point at; then shared files that none refers to, and .tmp folders that
  * no writer of this process is filling.  Removes nothing unless the newest that stays was verified.

@@ -17,6 +17,7 @@
 #include "io/checkpoint_manifest.h"
 #include "io/checkpoint_paths.h"
 #include "io/file.h"
+#include "io/leftovers.h"
 
 enum { STEP_DIGITS = 8, STEP_DIGITS_MAX = 18 };
 
@@ -229,6 +230,14 @@ done:
     return st;
 }
 
+/* Whether a name in base/ is that of the shared file `file` ("base/HASH.h5") or of its record. */
+static bool is_file_or_record(const char *name, const char *file)
+{
+    size_t stem = strcspn(name, ".");
+    return strncmp(file + 5, name, stem) == 0 && file[5 + stem] == '.' &&
+           (strcmp(name + stem, ".h5") == 0 || strcmp(name + stem, ".json") == 0);
+}
+
 /* Marks the names of base/ that the visible checkpoint of a step refers to. */
 static mt_status mark_shared(const char *folder, int64_t step, const struct file_list *names,
                              uint8_t *used)
@@ -247,11 +256,9 @@ static mt_status mark_shared(const char *folder, int64_t step, const struct file
     if (st != MT_OK)
         goto done;
     for (int32_t f = 0; f < m.file_count; f++)
-        for (int32_t i = 0; i < names->count; i++) {
-            size_t stem = strcspn(names->names[i], ".");
-            if (m.file[f].shared && strncmp(m.file[f].name + 5, names->names[i], stem) == 0)
+        for (int32_t i = 0; i < names->count; i++)
+            if (m.file[f].shared && is_file_or_record(names->names[i], m.file[f].name))
                 used[i] = 1;
-        }
 done:
     manifest_release(&m);
     mt_free(&dir);
@@ -334,6 +341,22 @@ static mt_status remove_old(const char *run_dir, const char *folder, int64_t new
     }
 done:
     mt_free(&steps);
+    return st;
+}
+
+mt_status checkpoint_remove_leftovers(const char *run_dir)
+{
+    char *folder = NULL;
+    mt_status st;
+    MT_TRY_GOTO(st, set_back(run_dir), done);
+    MT_TRY_GOTO(st, folder_of(&folder, run_dir), done);
+    if (!file_is_dir(folder))
+        goto done;
+    MT_TRY_GOTO(st, leftovers_remove(folder, NULL, 0.0), done);
+    MT_TRY_GOTO(st, remove_stale(folder), done);
+    MT_TRY_GOTO(st, remove_unshared(folder), done);
+done:
+    mt_free(&folder);
     return st;
 }
 

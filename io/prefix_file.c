@@ -58,14 +58,6 @@ static struct header header_of(const struct prefix_layout *l)
     return h;
 }
 
-static mt_status temp_path(char out[PATH_BYTES], const char *path)
-{
-    int n = snprintf(out, PATH_BYTES, "%s.tmp", path);
-    if (n < 0 || n >= PATH_BYTES)
-        return MT_FAIL(MT_ARG, "path too long: %s", path);
-    return MT_OK;
-}
-
 static mt_status write_at(int fd, const void *data, int64_t bytes, int64_t offset, const char *path)
 {
     const char *p = data;
@@ -82,10 +74,8 @@ static mt_status write_at(int fd, const void *data, int64_t bytes, int64_t offse
     return MT_OK;
 }
 
-mt_status prefix_file_make(const char *path, const struct prefix_layout *layout)
+mt_status prefix_file_make(const char *temp, const struct prefix_layout *layout)
 {
-    char temp[PATH_BYTES];
-    MT_TRY(temp_path(temp, path));
     int fd = open(temp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return MT_FAIL(MT_IO, "cannot make %s: %s", temp, strerror(errno));
@@ -124,18 +114,17 @@ static mt_status create(struct prefix_file **out, const struct prefix_layout *la
     return MT_OK;
 }
 
-mt_status prefix_file_open_writer(struct prefix_file **out, const char *path,
+mt_status prefix_file_open_writer(struct prefix_file **out, const char *temp,
                                   const struct prefix_layout *layout)
 {
     struct prefix_file *f;
     MT_TRY(create(&f, layout));
-    mt_status st = temp_path(f->path, path);
-    if (st == MT_OK) {
-        f->fd = open(f->path, O_RDWR | O_CLOEXEC);
-        if (f->fd < 0)
-            st = MT_FAIL(MT_IO, "cannot open %s: %s; all ranks must see this folder", f->path,
-                         strerror(errno));
-    }
+    (void)snprintf(f->path, sizeof f->path, "%s", temp);
+    f->fd = open(temp, O_RDWR | O_CLOEXEC);
+    mt_status st = MT_OK;
+    if (f->fd < 0)
+        st = MT_FAIL(MT_IO, "cannot open %s: %s; all ranks must see this folder", temp,
+                     strerror(errno));
     if (st != MT_OK)
         prefix_file_close(&f);
     else
@@ -178,10 +167,8 @@ mt_status prefix_file_write_block(struct prefix_file *f, int64_t block, const fl
                     f->path);
 }
 
-mt_status prefix_file_publish(const char *path)
+mt_status prefix_file_publish(const char *temp, const char *path)
 {
-    char temp[PATH_BYTES];
-    MT_TRY(temp_path(temp, path));
     if (rename(temp, path) == 0)
         return MT_OK;
     mt_status st = MT_FAIL(MT_IO, "cannot rename %s: %s", temp, strerror(errno));
@@ -189,12 +176,9 @@ mt_status prefix_file_publish(const char *path)
     return st;
 }
 
-void prefix_file_abandon(const char *path)
+void prefix_file_abandon(const char *temp)
 {
-    char temp[PATH_BYTES];
-    int n = snprintf(temp, sizeof temp, "%s.tmp", path);
-    if (n > 0 && n < PATH_BYTES)
-        (void)unlink(temp);
+    (void)unlink(temp);
 }
 
 static mt_status map_file(struct prefix_file *f, bool populate)

@@ -27,20 +27,21 @@ struct prefix_file;
 /* Local.  Size of the file. */
 int64_t prefix_file_bytes(const struct prefix_layout *layout);
 
-/* Local.  Makes path.tmp with all its space reserved.  Errors: IO (a full disk). */
-mt_status prefix_file_make(const char *path, const struct prefix_layout *layout) MT_CHECKED;
+/* Local.  Makes the file under a temporary name, which is the caller's to choose, with all its
+ * space reserved.  Errors: IO (a full disk). */
+mt_status prefix_file_make(const char *temp, const struct prefix_layout *layout) MT_CHECKED;
 
-/* Local.  Opens path.tmp, made by some process, for writing blocks.  Owns: the caller, close. */
-mt_status prefix_file_open_writer(struct prefix_file **out, const char *path,
+/* Local.  Opens what some process has made, for writing blocks.  Owns: the caller, close. */
+mt_status prefix_file_open_writer(struct prefix_file **out, const char *temp,
                                   const struct prefix_layout *layout) MT_CHECKED;
 
 /* Local.  Any thread.  data: the block's elements as float.  scratch: as many bytes again. */
 mt_status prefix_file_write_block(struct prefix_file *f, int64_t block, const float *data,
                                   void *scratch) MT_CHECKED;
 
-/* Local.  Gives the finished file its name; removes path.tmp in case of failure. */
-mt_status prefix_file_publish(const char *path) MT_CHECKED;
-void prefix_file_abandon(const char *path);
+/* Local.  Gives the finished file its name; removes it in case of failure. */
+mt_status prefix_file_publish(const char *temp, const char *path) MT_CHECKED;
+void prefix_file_abandon(const char *temp);
 
 /* Local.  Maps a complete file for reading.  populate: read all of it ahead.  Errors: IO; DATA
  * where it does not belong to the layout or has another size. */

@@ -242,14 +242,17 @@ static mt_status fill(struct prefix_cache *c)
 {
     const struct comm *world = c->setup.world;
     double begin_s = clock_now_s();
+    char temp[PATH_BYTES];
     mt_status st = MT_OK;
+    (void)snprintf(temp, sizeof temp, "%.4060s.tmp-%ld", c->path, (long)getpid());
     if (world->rank == 0) {
         st = file_make_dir(c->setup.dir);
         if (st == MT_OK)
-            st = prefix_file_make(c->path, &c->layout);
+            st = prefix_file_make(temp, &c->layout);
     }
     MT_TRY(comm_agree(world, st));
-    st = comm_agree(world, prefix_file_open_writer(&c->file, c->path, &c->layout));
+    MT_TRY(comm_broadcast(world, temp, sizeof temp, 0));
+    st = comm_agree(world, prefix_file_open_writer(&c->file, temp, &c->layout));
     if (st == MT_OK)
         st = comm_agree(world, create_workers(c));
     if (st == MT_OK)
@@ -257,9 +260,9 @@ static mt_status fill(struct prefix_cache *c)
     prefix_file_close(&c->file);
     if (world->rank == 0) {
         if (st == MT_OK)
-            st = prefix_file_publish(c->path);
+            st = prefix_file_publish(temp, c->path);
         else
-            prefix_file_abandon(c->path);
+            prefix_file_abandon(temp);
     }
     release_workers(c);
     MT_TRY(comm_agree(world, st));

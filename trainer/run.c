@@ -14,6 +14,7 @@
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
 #include "io/file.h"
+#include "io/leftovers.h"
 #include "trainer/control.h"
 #include "trainer/memory_check.h"
 #include "trainer/phase_run.h"
@@ -302,6 +303,45 @@ done:
     return st;
 }
 
+/* Root.  What processes of this run that were killed left half-written in its folder, and in one of
+ * caches that other hosts may use, too. */
+static mt_status remove_leftovers(const struct run *run)
+{
+    const double untouched_s = 3600.0;
+    static const struct {
+        const char *name, *spared;
+    } folders[] = {{"", NULL},
+                   {"shards", NULL},
+                   {"cache", NULL},
+                   {"bundles", NULL},
+                   {"ctl", ".cmd"}}; /* commands are put there by others */
+    char *path = NULL;
+    mt_status st = MT_OK;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        mt_free(&path);
+        MT_TRY_GOTO(st, file_path_join(&path, run->job.run_dir, folders[i].name), done);
+        MT_TRY_GOTO(st, leftovers_remove(path, folders[i].spared, 0.0), done);
+    }
+    MT_TRY_GOTO(st, checkpoint_remove_leftovers(run->job.run_dir), done);
+    mt_free(&path);
+    MT_TRY_GOTO(st, file_path_join(&path, run->job.run_dir, "heartbeat"), done);
+    MT_TRY_GOTO(st, file_remove(path), done); /* of more ranks than there are now, perhaps */
+    if (run->job.cache.dir != NULL)
+        st = leftovers_remove(run->job.cache.dir, NULL, untouched_s);
+done:
+    mt_free(&path);
+    return st;
+}
+
+/* Root.  A disk that refuses this is not worse than before; what comes next will tell. */
+static void tidy(const struct run *run)
+{
+    if (run->replay_step != 0 || remove_leftovers(run) == MT_OK)
+        return;
+    log_warning("%s", mt_error_peek()->message);
+    mt_error_clear();
+}
+
 /* The job's, or as many as the machine suggests; at most one a lane. */
 static int32_t choose_threads(const struct run *run)
 {
@@ -389,6 +429,8 @@ mt_status run_open(struct run *run, const struct comm *world, const char *job_pa
     mt_status st;
     MT_TRY(begin(run, world, job_path, options));
     MT_TRY(topology_inspect(&run->topology, world));
+    if (world->rank == 0)
+        tidy(run);
     MT_TRY_GOTO(st, file_path_join(&shards, run->job.run_dir, "shards"), done);
     MT_TRY_GOTO(st, open_description(run, &source, shards), done);
     MT_TRY_GOTO(st, file_path_join(&run->cache_dir, run->job.run_dir, "cache"), done);

@@ -147,12 +147,13 @@ static bool record_path(char path[PATH_BYTES], int32_t rank, const char *ending)
 /* Without a sync: a record is worth nothing after a crash. */
 static void write_record(void)
 {
-    char path[PATH_BYTES], temp[PATH_BYTES], text[RECORD_BYTES + 32];
+    char path[PATH_BYTES], temp[PATH_BYTES], ending[32], text[RECORD_BYTES + 32];
     int n = snprintf(text, RECORD_BYTES, "%llu %llu %lld %d %d ", (unsigned long long)++dog.beat,
                      atomic_load(&progress), atomic_load(&place_step), atomic_load(&place_phase),
                      atomic_load(&operation_now));
     n += snprintf(text + n, 32, "%016llx\n", (unsigned long long)hash64_of(text, n));
-    if (!record_path(path, dog.world->rank, "") || !record_path(temp, dog.world->rank, ".tmp"))
+    (void)snprintf(ending, sizeof ending, ".tmp-%ld", (long)getpid());
+    if (!record_path(path, dog.world->rank, "") || !record_path(temp, dog.world->rank, ending))
         return;
     int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)

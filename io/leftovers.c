@@ -1,0 +1,66 @@
+/* See leftovers.h. */
+#include "io/leftovers.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "comm/base/clock.h"
+#include "comm/base/memory.h"
+#include "io/file.h"
+
+/* The process number of NAME.tmp-PID; 0 = a name of another kind. */
+static pid_t writer_of(const char *name, const char *spared)
+{
+    const int64_t most = 1 << 30; /* beyond any system's pid_max */
+    const char *dot = strrchr(name, '.');
+    if (dot == NULL || dot == name || strncmp(dot, ".tmp-", 5) != 0)
+        return 0;
+    size_t digits = strspn(dot + 5, "0123456789"), stem = (size_t)(dot - name);
+    if (digits == 0 || dot[5 + digits] != '\0')
+        return 0;
+    if (spared != NULL && stem >= strlen(spared) &&
+        strncmp(dot - strlen(spared), spared, strlen(spared)) == 0)
+        return 0;
+    int64_t pid = 0;
+    for (size_t i = 0; i < digits && pid <= most; i++)
+        pid = 10 * pid + (dot[5 + i] - '0');
+    return pid <= most ? (pid_t)pid : 0;
+}
+
+static bool lives(pid_t pid)
+{
+    return pid != getpid() && (kill(pid, 0) == 0 || errno == EPERM);
+}
+
+static bool is_touched(const char *path, double untouched_s)
+{
+    struct stat info;
+    return untouched_s > 0.0 && lstat(path, &info) == 0 &&
+           (double)(clock_wall_s() - (int64_t)info.st_mtime) < untouched_s;
+}
+
+mt_status leftovers_remove(const char *dir, const char *spared, double untouched_s)
+{
+    struct file_list list;
+    if (!file_is_dir(dir))
+        return MT_OK;
+    MT_TRY(file_list_read(&list, dir));
+    mt_status st = MT_OK;
+    for (int32_t i = 0; i < list.count; i++) {
+        char *path;
+        pid_t pid = writer_of(list.names[i], spared);
+        if (pid == 0 || lives(pid))
+            continue;
+        MT_TRY_GOTO(st, file_path_join(&path, dir, list.names[i]), done);
+        st = is_touched(path, untouched_s) ? MT_OK : file_remove(path);
+        mt_free(&path);
+        if (st != MT_OK)
+            goto done;
+    }
+done:
+    file_list_release(&list);
+    return st;
+}
