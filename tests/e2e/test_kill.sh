@@ -7,7 +7,7 @@
 kills=${KILLS:-15}
 cd "$work" || exit 1
 make_corpora .
-make_job job.cfg runs/whole "$((kills * 3 + 6)).0"
+make_job job.cfg runs/whole "${EPOCHS:-$((kills * 3 + 6))}.0"
 sed -i 's/eval_every = "1ep"/eval_every = "5ep"/; s/hidden_size = 32/hidden_size = 16/; s/intermediate_size = 64/intermediate_size = 32/' job.cfg
 must 1 job.cfg -q || finish
 expected=$(hash_of runs/whole)
@@ -63,6 +63,7 @@ while [ "$done_kills" -lt "$kills" ] && [ $SECONDS -lt $deadline ]; do
     fi
     before=$newest
     [ "$rc" -ne 124 ] || fail "start $starts hung"
+    ! grep -q 'checkpoint skipped' launch.out || fail "start $starts: $(grep 'checkpoint skipped' launch.out)"
     if grep -q '"event":"done"' "$dir/metrics.jsonl" 2>/dev/null && [ "$done_kills" -lt "$kills" ]; then
         # Done too soon: the rest of the kills falls on a second run.
         equal "a run of $starts starts ends in the expected bits" "$expected" "$(hash_of $dir)"
