@@ -15,7 +15,7 @@ packages=(
 )
 test_packages=(libcmocka-dev python3 clang-format)
 
-# For fuzzing and a SLURM cluster: tests that lack them are skipped.
+# For fuzzing and a SLURM cluster: tests that lack them say so and are skipped.
 optional_packages=(clang-14 libclang-rt-14-dev slurmctld slurmd slurm-client munge iproute2)
 
 optional=()

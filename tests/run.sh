@@ -1,35 +1,27 @@
 #!/usr/bin/env bash
-# run.sh [--fast] [--all] [CTEST OPTIONS]: builds mttrain and runs its tests; exit code 0 = all passed.
+# run.sh [--fast] [CTEST OPTIONS]: builds mttrain and runs its tests; exit code 0 = all passed.
 #
-# Installs missing Debian packages, builds the preset "ci" and runs every test of it, then builds
-# the preset "asan" and runs the unit, gradient and message-passing tests of that.  --fast leaves
-# the sanitizers away; --all adds what needs root, daemons or luck: a SLURM cluster on this machine
-# (tests/slurm) and the fuzzers (tests/fuzz).  Options of ctest narrow the choice: tests/run.sh --fast -R unit.sampler
+# Installs missing Debian packages, builds the preset "asan" and runs the unit, gradient and
+# message-passing tests of that, then builds the preset "ci" and runs every test of it; fuzzing
+# (needs clang) and a SLURM cluster on this machine (needs root) say so where they are skipped.
+# --fast leaves the sanitizers, the fuzzing and the cluster away.  Options of ctest narrow the
+# choice: tests/run.sh --fast -R unit.sampler
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1-}" in
 -h | --help)
-    sed -n '2,8s/^# \{0,1\}//p' "$0"
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 esac
-fast=no
-beyond='^(slurm|fuzz)$'
-while :; do
-    case "${1-}" in
-    --fast) fast=yes ;;
-    --all) beyond='^$' ;;
-    *) break ;;
-    esac
+fast=no beyond='^$' install=--all-tests
+if [ "${1-}" = --fast ]; then
+    fast=yes beyond='^(slurm|fuzz)$' install=--tests
     shift
-done
-
-if [ "$beyond" = '^$' ]; then
-    ./jobs/install.sh --all-tests
-else
-    ./jobs/install.sh --tests
 fi
+
+./jobs/install.sh $install
 
 # A container runs as root and has fewer cores than a test has ranks.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

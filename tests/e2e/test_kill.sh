@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # kill -9 of a random rank, or of all, at random instants of one training run, resumed each time at a
 # random rank count: the run ends in the bits of the one that was left alone, and a checkpoint that
-# was there is never gone before a newer one is. KILLS=200 for the long version.
+# was there is never gone before a newer one is. KILLS=200 EPOCHS=1500 for the long version, in one run.
+[ ! -w /dev/shm ] || TMPDIR=${TMPDIR:-/dev/shm} # thousands of checkpoints that are forced to disk
 . "$(dirname "$0")/e2e_tools.sh"
 
 kills=${KILLS:-15}
