@@ -64,8 +64,8 @@ const char *embeddings_task_name(const struct embeddings *e, int32_t task);
 int32_t embeddings_class_count(const struct embeddings *e, int32_t task); /* 0 = names unknown */
 const char *embeddings_class_name(const struct embeddings *e, int32_t task, int32_t k);
 
-/* Local.  Rows first .. first+count-1 to dst [count, dim], labels to dst [count].
- * Errors: ARG for rows out of range; IO, DATA. */
+/* Local.  Rows first .. first+count-1 to dst [count, dim], labels (-1 = none) to dst [count].
+ * Errors: ARG for rows out of range; IO; DATA, also for a label beyond the task's classes. */
 mt_status embeddings_read_rows(struct embeddings *e, int64_t first, int64_t count,
                                float *dst) MT_CHECKED;
 mt_status embeddings_read_labels(struct embeddings *e, int32_t task, int64_t first, int64_t count,

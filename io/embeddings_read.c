@@ -404,6 +404,19 @@ mt_status embeddings_read_rows(struct embeddings *e, int64_t first, int64_t coun
     return st;
 }
 
+/* A stranger's file may hold any number. */
+static mt_status check_labels(const struct embeddings *e, int32_t task, int64_t first,
+                              int64_t count, const int32_t *labels)
+{
+    int32_t named = embeddings_class_count(e, task);
+    int32_t classes = named > 0 ? named : EMBEDDINGS_CLASSES_MAX;
+    for (int64_t i = 0; i < count; i++)
+        if (labels[i] < -1 || labels[i] >= classes)
+            return MT_FAIL(MT_DATA, "%s: row %lld has label %d of task %s, which has %d classes",
+                           e->path, (long long)(first + i), labels[i], e->task_name[task], classes);
+    return MT_OK;
+}
+
 mt_status embeddings_read_labels(struct embeddings *e, int32_t task, int64_t first, int64_t count,
                                  int32_t *dst)
 {
@@ -417,5 +430,6 @@ mt_status embeddings_read_labels(struct embeddings *e, int32_t task, int64_t fir
     h5_enter();
     mt_status st = read_h5(e, name, 1, first, count, H5T_NATIVE_INT32, dst);
     h5_leave();
-    return st;
+    MT_TRY(st);
+    return check_labels(e, task, first, count, dst);
 }

@@ -102,6 +102,23 @@ static void labels_and_class_names_come_back(void **state)
     embeddings_close(&e);
 }
 
+static void labels_beyond_the_classes_are_refused(void **state)
+{
+    (void)state;
+    static const int32_t wild[] = {3, -2, INT32_MAX, INT32_MIN};
+    struct embeddings *e;
+    int32_t back[ROWS], kept = labels[12];
+    for (size_t i = 0; i < sizeof wild / sizeof *wild; i++) {
+        labels[12] = wild[i];
+        expect_ok(write_all(test_path("w.h5"), &LABELLED, true));
+        expect_ok(embeddings_open(&e, test_path("w.h5")));
+        assert_int_equal(embeddings_read_labels(e, 0, 0, ROWS, back), MT_DATA);
+        expect_ok(embeddings_read_labels(e, 0, 13, ROWS - 13, back));
+        embeddings_close(&e);
+    }
+    labels[12] = kept;
+}
+
 static void text_holds_every_float_exactly_and_in_order(void **state)
 {
     (void)state;
@@ -296,6 +313,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_in_any_order_read_back_in_input_order),
         cmocka_unit_test(labels_and_class_names_come_back),
+        cmocka_unit_test(labels_beyond_the_classes_are_refused),
         cmocka_unit_test(text_holds_every_float_exactly_and_in_order),
         cmocka_unit_test(nothing_is_visible_before_the_commit),
         cmocka_unit_test(empty_and_impossible_sizes),
