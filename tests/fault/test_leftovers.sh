@@ -7,7 +7,7 @@
 [ ! -w /dev/shm ] || TMPDIR=${TMPDIR:-/dev/shm} # many runs that force their files to disk
 . "$(dirname "$0")/../e2e/e2e_tools.sh"
 
-if ! cc -shared -fPIC "$MT_SOURCE_DIR/tests/fault/kill_point.c" -o "$work/kill.so"; then
+if ! cc -shared -fPIC "$MT_SOURCE_DIR/tests/fault/preload.c" -o "$work/kill.so"; then
     echo "skipped: no C compiler"
     exit 77
 fi
