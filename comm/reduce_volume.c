@@ -20,7 +20,8 @@ static int32_t log2_of(int32_t n)
     return bits;
 }
 
-/* What a rank sends of a bucket before its slice is summed; *messages is added to. */
+/* What a rank sends of a bucket before its slice is summed; *messages is added to (of rank 0
+ * alone: counting costs as much as there are ranks). */
 static int64_t reduced_elements(const struct volume *v, int32_t bucket, int32_t rank, int32_t roots,
                                 int64_t *messages)
 {
@@ -34,13 +35,15 @@ static int64_t reduced_elements(const struct volume *v, int32_t bucket, int32_t 
             struct reduce_slice theirs =
                 reduce_plan_halved(&v->plan, bucket, rank ^ (1 << k), k + 1);
             sent += theirs.end - theirs.begin;
-            ++*messages;
+            *messages += theirs.end > theirs.begin;
         }
         return sent;
     }
     struct reduce_slice mine = reduce_plan_slice(&v->plan, bucket, rank);
-    if (v->path == REDUCE_PATH_DIRECT)
-        *messages += (int64_t)roots * (ranks - 1);
+    for (int32_t p = 0; p < ranks && rank == 0 && v->path == REDUCE_PATH_DIRECT; p++) {
+        struct reduce_slice theirs = reduce_plan_slice(&v->plan, bucket, p);
+        *messages += p != rank && theirs.end > theirs.begin ? roots : 0;
+    }
     return roots * (all - (mine.end - mine.begin));
 }
 
@@ -81,7 +84,8 @@ mt_status reduce_volume_plan(struct reduce_volume *out, const struct range_list 
     if (v.path == REDUCE_PATH_AUTO)
         v.path = halves ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
     bool exact = setup->mode == REDUCE_EXACT;
-    int64_t bucket = reduce_plan_bucket_elements(exact && v.path == REDUCE_PATH_NODE, 0);
+    int64_t bucket =
+        reduce_plan_bucket_elements(exact && v.path == REDUCE_PATH_NODE, setup->bucket_elements);
     MT_TRY(reduce_plan_init(&v.plan, ranges, bucket, setup->ranks,
                             exact && v.path == REDUCE_PATH_HALVING));
     for (int32_t rank = 0; rank < setup->ranks && setup->ranks > 1; rank++)

@@ -16,8 +16,8 @@
 
 struct plan_words {
     struct text_list jobs, sets;
-    int64_t ranks, threads;
-    double network;
+    int64_t ranks, threads, host_ranks;
+    double network, latency, spread;
     const char *limit, *svg;
     bool json;
 };
@@ -52,6 +52,14 @@ static mt_status choose_target(struct plan_target *t, const struct plan_words *w
     if (words->ranks < 0 || words->ranks > LANES_MAX || words->threads < 0 ||
         words->threads > POOL_THREADS_MAX || !(words->network >= 0.0 && words->network < 1e6))
         return MT_FAIL(MT_ARG, "--ranks, --threads and --network take positive numbers");
+    if (words->host_ranks < 1 || words->host_ranks > LANES_MAX ||
+        !(words->latency >= 0.0 && words->latency < 1e6) || !(words->spread < 1000.0))
+        return MT_FAIL(MT_ARG,
+                       "--ranks-per-host takes at least 1, --latency microseconds, --spread "
+                       "per cent below 1000");
+    t->host_ranks = (int32_t)words->host_ranks;
+    t->latency_s = 1e-6 * words->latency;
+    t->spread = words->spread / 100.0;
     if (words->ranks > 0 || words->threads > 0 || words->network > 0.0) {
         t->here = false;
         t->ranks = words->ranks > 0 ? (int32_t)words->ranks : t->ranks;
@@ -139,7 +147,7 @@ done:
 
 static mt_status run(const struct invocation *call)
 {
-    struct plan_words words = {0};
+    struct plan_words words = {.host_ranks = 1, .latency = 30.0, .spread = -1.0};
     struct run_options options = {.resume = "auto"};
     bool help;
     const struct argument table[] = {
@@ -150,7 +158,13 @@ static mt_status run(const struct invocation *call)
         {"--ranks", "R", ARGUMENT_INT, &words.ranks, "forecast for R ranks instead of those here"},
         {"--threads", "T", ARGUMENT_INT, &words.threads, "of each of them (default: as here)"},
         {"--network", "GB/s", ARGUMENT_REAL, &words.network,
-         "between them, one rank a host (default: ranks of one host)"},
+         "of each host (default: all ranks on one host)"},
+        {"--latency", "US", ARGUMENT_REAL, &words.latency,
+         "microseconds of a message between hosts (default: 30; InfiniBand 2)"},
+        {"--ranks-per-host", "N", ARGUMENT_INT, &words.host_ranks,
+         "ranks that share a host's network (default: 1)"},
+        {"--spread", "%", ARGUMENT_REAL, &words.spread,
+         "standard deviation of a rank's passes, per cent (default: as measured here)"},
         {"--limit", "TIME", ARGUMENT_TEXT, &words.limit,
          "of one submission, as 4h (default: what SLURM says, if anything)"},
         {"--svg", "FILE", ARGUMENT_TEXT, &words.svg, "picture of rates and trained layers"},
@@ -176,7 +190,7 @@ done:
 
 const struct command command_plan = {
     "plan",
-    "JOB.cfg [--set key=value]... [--ranks R --network GB/s] [--svg FILE] [--json]",
+    "JOB.cfg [--set key=value]... [--ranks R --network GB/s --latency US] [--svg FILE] [--json]",
     "What every phase will do, cost and take, from a short measurement; touches nothing.",
     "mpirun -np 4 mttrain plan jobs/quickstart.cfg --svg plan.svg",
     COMMAND_ALL,

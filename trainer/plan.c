@@ -274,6 +274,9 @@ static int64_t kept_elements(const struct plan *p, int32_t index)
     return kept;
 }
 
+/* A rank's work on a message; adding up; ranks of one host; naps between two looks at messages. */
+static const double MESSAGE_S = 1e-6, MEMORY_BYTES_S = 15e9, SHARED_BYTES_S = 5e9, LOOK_S = 60e-6;
+
 static mt_status count_volume(struct plan_phase *ph, const struct run *run,
                               const struct plan_target *target, const struct range_list *ranges)
 {
@@ -284,7 +287,17 @@ static mt_status count_volume(struct plan_phase *ph, const struct run *run,
                                         .mode = exact ? REDUCE_EXACT : REDUCE_MPI,
                                         .path = exact && node ? REDUCE_PATH_NODE : REDUCE_PATH_AUTO,
                                         .gathers = exact || run->job.optimizer.shard};
-    return ph->plan->probe ? MT_OK : reduce_volume_plan(&ph->volume, ranges, &setup);
+    struct reduce_network network = {.latency_s = target->latency_s,
+                                     .bytes_s = target->network_bytes_s,
+                                     .message_s = MESSAGE_S,
+                                     .memory_bytes_s = MEMORY_BYTES_S,
+                                     .look_s = LOOK_S,
+                                     .host_ranks = target->host_ranks,
+                                     .host_bytes_s = SHARED_BYTES_S};
+    if (ph->plan->probe)
+        return MT_OK;
+    MT_TRY(reduce_volume_plan(&ph->volume, ranges, &setup));
+    return node ? MT_OK : reduce_time_plan(&ph->reduce, ranges, &setup, &network);
 }
 
 static mt_status make_phase(struct plan *p, int32_t index, const int64_t *begin, const int64_t *end)

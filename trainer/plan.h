@@ -15,7 +15,7 @@
 #ifndef MT_TRAINER_PLAN_H
 #define MT_TRAINER_PLAN_H
 
-#include "comm/reduce_volume.h"
+#include "comm/reduce_time.h"
 #include "io/json.h"
 #include "io/markup.h"
 #include "trainer/run.h"
@@ -23,7 +23,10 @@
 /* The machine that is asked about. */
 struct plan_target {
     int32_t ranks, threads; /* threads of each rank */
-    double network_bytes_s; /* between hosts of one rank each; 0 = as it is measured here */
+    double network_bytes_s; /* of a host, each way; 0 = all ranks on one host */
+    double latency_s;       /* of a message between hosts */
+    int32_t host_ranks;     /* neighbouring ranks that share a host and its network */
+    double spread;          /* of a rank's passes, relative; < 0 = as it is measured here */
     double limit_s;         /* of one submission; INFINITY = none */
     double limit_left_s;    /* of the first one */
     bool here;              /* the very ranks that make the plan */
@@ -47,10 +50,20 @@ struct plan_memory {
     int32_t gradient_blocks;
 };
 
+/* Seconds of a step elsewhere, one after another. */
+struct plan_step {
+    double passes_s;  /* forward and backward of an average rank */
+    double waiting_s; /* for the slowest of all ranks */
+    double exposed_s; /* of the sums: what backward does not hide */
+    double gather_s;  /* of the owners' parts */
+    double update_s;
+};
+
 /* What happens how often in a phase, and seconds of it all. */
 struct plan_time {
     double fill_s, fit_s, steps_s, evals_s, saves_s, total_s;
     double step_s, eval_s, save_s; /* of one */
+    struct plan_step step;         /* what step_s is made of; zeros where it was measured here */
     double evals, saves;           /* how many; the number of best evaluations is a guess */
     double sentences_per_s;
 };
@@ -60,7 +73,8 @@ struct plan_measured {
     double enter_s;                    /* once, when the phase begins */
     double step_s, reduce_s, update_s; /* of a step; reduce_s and update_s are parts of it */
     double fit_row_s;                  /* of one row in one evaluation, for a separate classifier */
-    int32_t steps;                     /* measured; 0 = none */
+    double spread; /* of a step's seconds, relative: half of all lie within 0.67 of it */
+    int32_t steps; /* measured; 0 = none */
 };
 
 struct plan_phase {
@@ -74,6 +88,7 @@ struct plan_phase {
     double forward_gflop, backward_gflop; /* of a step */
     struct plan_memory memory;
     struct reduce_volume volume; /* of a step */
+    struct reduce_time reduce;   /* of a step on the target's network; zeros without one */
     bool cached;
     const char *cache_why;
     int64_t cache_bytes;

@@ -72,6 +72,16 @@ static double trimmed_mean(double *seconds, int32_t count)
     return sum / kept;
 }
 
+/* By the quartiles, for the same reason; seconds[count] ascending.  Few steps say nothing. */
+static double relative_spread(const double *seconds, int32_t count)
+{
+    enum { LEAST = 8 };
+    static const double QUARTILES = 1.349; /* between those of the normal distribution */
+    if (count < LEAST)
+        return 0.0;
+    return (seconds[count - 1 - count / 4] - seconds[count / 4]) / QUARTILES / seconds[count / 2];
+}
+
 static mt_status check_stop(const struct run *run)
 {
     enum stop_reason reason;
@@ -102,7 +112,8 @@ static mt_status rehearse_steps(struct run *run, struct plan_measured *m)
     }
     m->steps = count;
     m->reduce_s = reduce_s / count;
-    m->step_s = trimmed_mean(seconds, count);
+    m->step_s = trimmed_mean(seconds, count); /* and in ascending order */
+    m->spread = relative_spread(seconds, count);
     m->enter_s += first_s > m->step_s ? first_s - m->step_s : 0.0;
     return MT_OK;
 }
@@ -366,13 +377,14 @@ static mt_status agree_on_times(struct plan *p, const struct run *run)
     c->export_s = word[4];
     for (int32_t i = 0; i < p->phase_count; i++) {
         struct plan_measured *m = &p->phase[i].measured;
-        double own[5] = {m->enter_s, m->step_s, m->reduce_s, m->update_s, m->fit_row_s};
-        MT_TRY(comm_max_f64(run->world, own, 5));
+        double own[6] = {m->enter_s, m->step_s, m->reduce_s, m->update_s, m->fit_row_s, m->spread};
+        MT_TRY(comm_max_f64(run->world, own, 6));
         m->enter_s = own[0];
         m->step_s = own[1];
         m->reduce_s = own[2];
         m->update_s = own[3];
         m->fit_row_s = own[4];
+        m->spread = own[5];
     }
     return MT_OK;
 }

@@ -135,6 +135,22 @@ static void print_time(const struct plan_phase *ph)
     printf("; %.0f evaluations %s; about %.0f saves %s\n", t->evals, text[3], t->saves, text[4]);
 }
 
+/* Of a step elsewhere: what it is made of. */
+static void print_step(const struct plan_time *t)
+{
+    const struct plan_step *s = &t->step;
+    const double seconds[] = {s->passes_s, s->waiting_s, s->exposed_s, s->gather_s, s->update_s};
+    char text[5][CLOCK_TEXT_BYTES];
+    if (s->passes_s <= 0.0)
+        return;
+    for (int i = 0; i < 5; i++)
+        format_seconds(text[i], seconds[i]);
+    printf(
+        "   step       passes %s, waiting for the slowest rank %s, sums not hidden %s, gathering "
+        "%s, update %s\n",
+        text[0], text[1], text[2], text[3], text[4]);
+}
+
 static void print_phase(const struct plan *p, int32_t i)
 {
     const struct plan_phase *ph = &p->phase[i];
@@ -159,6 +175,7 @@ static void print_phase(const struct plan *p, int32_t i)
     print_memory(ph);
     print_cache(ph, p->run->model.config.num_hidden_layers);
     print_time(ph);
+    print_step(&ph->time);
 }
 
 static void print_table(const struct plan *p)
@@ -254,6 +271,15 @@ static void json_time(const struct plan_phase *ph, struct json_writer *w)
     json_write_real(w, "saves_s", t->saves_s);
     json_write_real(w, "sentences_per_s", t->sentences_per_s);
     json_write_int(w, "measured_steps", ph->measured.steps);
+    if (t->step.passes_s > 0.0) {
+        json_write_object(w, "step");
+        json_write_real(w, "passes_s", t->step.passes_s);
+        json_write_real(w, "waiting_s", t->step.waiting_s);
+        json_write_real(w, "exposed_s", t->step.exposed_s);
+        json_write_real(w, "gather_s", t->step.gather_s);
+        json_write_real(w, "update_s", t->step.update_s);
+        json_write_end(w);
+    }
     json_write_end(w);
 }
 

@@ -1,12 +1,38 @@
 /*
- * See plan_time.h.  The model: threads take whole lanes, so a step's passes last as many rounds as
- * the fullest rank has lanes for each thread; the update and what a rank does alone stay; sums
- * travel after the passes, at the network's rate where one is given.  Blocks of evaluation and of a
- * cache are dealt to all threads of all ranks; one rank saves and fits.
+ * See plan_time.h.  Threads take whole lanes, so a step's passes last as many rounds as the fullest
+ * rank has lanes for each thread.  Only a rank with a single lane knows its sums before its passes
+ * end, so only there backward hides anything.  Blocks of evaluation and of a cache are dealt to all
+ * threads of all ranks; one rank saves and fits.
  */
 #include "trainer/plan_time.h"
 
 #include <math.h>
+
+/* Inverse of the normal distribution by bisection; p in (0, 1). */
+static double normal_quantile(double p)
+{
+    double low = -9.0, high = 9.0;
+    for (int i = 0; i < 60; i++) {
+        double middle = 0.5 * (low + high);
+        if (0.5 * erfc(-middle * M_SQRT1_2) < p)
+            low = middle;
+        else
+            high = middle;
+    }
+    return 0.5 * (low + high);
+}
+
+double plan_slowest(int32_t count)
+{
+    return count > 1 ? normal_quantile((count - 0.375) / (count + 0.25)) : 0.0;
+}
+
+double plan_exposed_s(const struct reduce_time *t, double hidden_s, double late)
+{
+    double stream_s = t->reduce_s - t->norm_s;
+    double left_s = late * stream_s + fmax(0.0, (1.0 - late) * stream_s - hidden_s);
+    return fmax(left_s, fmin(t->chain_s, stream_s)) + t->norm_s;
+}
 
 static double rounds(const struct plan *p, int32_t ranks, int32_t threads)
 {
@@ -14,23 +40,67 @@ static double rounds(const struct plan *p, int32_t ranks, int32_t threads)
     return ceil(ceil(lanes / ranks) / threads);
 }
 
-static double step_seconds(const struct plan *p, const struct plan_phase *ph)
+/* A rank's tokens are a sum over lanes: fewer lanes spread more. */
+static double spread_of(const struct plan *p, const struct plan_phase *ph)
+{
+    if (p->target.spread >= 0.0)
+        return p->target.spread;
+    return ph->measured.spread * sqrt((double)p->target.ranks / p->here_ranks);
+}
+
+/* Of what is trained: the share of the lowest group, and of backward's time the part after the top
+ * group is done. */
+static void share_groups(const struct plan_phase *ph, double *late, double *after_top)
+{
+    int64_t trained = 0, lowest = 0;
+    int32_t groups = 0;
+    for (int32_t g = 0; g < ph->group_count; g++) {
+        if (ph->group[g].trained == 0)
+            continue;
+        lowest = trained == 0 ? ph->group[g].trained : lowest;
+        trained += ph->group[g].trained;
+        groups += ph->group[g].depth > 0;
+    }
+    *late = trained > 0 ? (double)lowest / (double)trained : 1.0;
+    *after_top = groups > 0 ? (groups - 1.0) / groups : 0.0;
+}
+
+/* Messages between hosts.  Ranks of one host: their shared memory's rate, without latencies. */
+static void time_sums(const struct plan *p, struct plan_phase *ph, double passes_s)
+{
+    static const double SHARED_BYTES_S = 5e9;
+    struct plan_step *step = &ph->time.step;
+    double late, after_top, gflop = ph->forward_gflop + ph->backward_gflop;
+    if (p->target.network_bytes_s <= 0.0) {
+        step->exposed_s = (double)ph->volume.most_bytes / SHARED_BYTES_S;
+        return;
+    }
+    share_groups(ph, &late, &after_top);
+    double backward_s = gflop > 0.0 ? passes_s * ph->backward_gflop / gflop : 0.0;
+    bool overlaps = p->target.ranks >= p->run->job.batch.lanes;
+    step->exposed_s = plan_exposed_s(&ph->reduce, overlaps ? after_top * backward_s : 0.0, late);
+    step->gather_s = ph->reduce.gather_s;
+}
+
+static double step_seconds(const struct plan *p, struct plan_phase *ph)
 {
     const struct plan_measured *m = &ph->measured;
     const struct plan_target *t = &p->target;
-    static const double LATENCY_S = 30e-6;
+    struct plan_step *step = &ph->time.step;
     if (t->here)
         return m->step_s;
     double alone = fmax(0.0, m->step_s - m->reduce_s - m->update_s);
-    double passes =
+    step->passes_s =
         alone * rounds(p, t->ranks, t->threads) / rounds(p, p->here_ranks, p->here_threads);
-    double update = m->update_s;
+    step->update_s = m->update_s;
     if (p->run->job.optimizer.shard)
-        update *= (double)p->here_ranks / t->ranks;
-    double bytes = (double)ph->volume.most_bytes;
-    double bandwidth = t->network_bytes_s > 0.0 ? t->network_bytes_s : 5e9; /* shared memory */
-    double messages = (double)ph->volume.messages + 2.0 * ceil(log2((double)t->ranks + 1.0));
-    return passes + update + bytes / bandwidth + (t->ranks > 1 ? messages * LATENCY_S : 0.0);
+        step->update_s *= (double)p->here_ranks / t->ranks;
+    if (t->ranks > 1) {
+        double beyond = plan_slowest(t->ranks) - plan_slowest(p->here_ranks);
+        step->waiting_s = step->passes_s * spread_of(p, ph) * fmax(0.0, beyond);
+        time_sums(p, ph, step->passes_s);
+    }
+    return step->passes_s + step->waiting_s + step->exposed_s + step->gather_s + step->update_s;
 }
 
 /* Seconds of blocks of `tokens` tokens through a share of the forward pass. */
