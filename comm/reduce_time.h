@@ -16,7 +16,7 @@ struct reduce_network {
     double bytes_s;        /* of a host, each way; > 0 */
     double message_s;      /* a rank's own work on a message, sent or received */
     double memory_bytes_s; /* of adding up; 0 = no time */
-    double look_s;         /* between two looks at what has arrived */
+    double look_s;         /* a nap between two looks at what has arrived */
     int32_t host_ranks;    /* neighbouring ranks that share a host and its network; 0 = 1 */
     double host_bytes_s;   /* between two ranks of one host; needed where host_ranks > 1 */
 };
@@ -28,7 +28,8 @@ struct reduce_time {
     int32_t buckets;
     double link_s;   /* the bytes of the sums, at the bandwidth */
     double work_s;   /* messages and additions, one after another */
-    double rounds_s; /* latencies of all rounds, as many buckets side by side as are under way */
+    double stall_s;  /* what of these two does not overlap: buckets that start together end so */
+    double rounds_s; /* latencies and naps of all rounds, some buckets side by side */
     double chain_s;  /* one bucket alone, from ready to summed */
     double norm_s;   /* the exchange of the norms */
     double reduce_s; /* to the owners' sums, if all buckets are ready at once */

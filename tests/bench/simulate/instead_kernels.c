@@ -6,8 +6,6 @@
 #include "comm/reduce_kernels.h"
 #include "tests/bench/simulate/instead.h"
 
-double instead_memory_bytes_s;
-
 static void pass_time(int64_t elements, double words)
 {
     if (instead_memory_bytes_s > 0.0 && elements > 0)

@@ -20,6 +20,7 @@ struct looked {
 };
 
 struct instead_looks instead_looks;
+double instead_memory_bytes_s;
 
 static struct looked looked[LOOKED_MOST];
 static int looked_count;

@@ -7,7 +7,8 @@
  *
  * A reduction is its buckets one after another, some under way at a time, so that its time is a
  * straight line in their number: `buckets` and twice as many are simulated, and the line is
- * followed to those of the whole model.
+ * followed to those of the whole model.  Gathers come strictly one after another, so that few
+ * (`gather`) stand for all.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@
 
 struct setup {
     double check, elements, bucket, buckets, lanes, mode, path, gather, memory, window, nap;
-    double latency, bandwidth, overhead; /* for the forecast: those of the platform */
+    double latency, bandwidth, overhead, host; /* for the forecast: those of the platform */
 };
 
 struct word {
@@ -44,10 +45,10 @@ static const struct word words[] = {
     WORD(bucket, 0),     WORD(buckets, 8),
     WORD(lanes, 0),                     /* 0 = one a rank */
     WORD(mode, 0),       WORD(path, 0), /* as enum reduce_mode, enum reduce_path */
-    WORD(gather, 1),     WORD(memory, 0),
+    WORD(gather, 2),     WORD(memory, 0),
     WORD(window, 50e-6), WORD(nap, 0),
     WORD(latency, 2e-6), WORD(bandwidth, 12.5e9),
-    WORD(overhead, 0)};
+    WORD(overhead, 0),   WORD(host, 1)};
 
 /* Of one simulated reduction, the slowest rank's; counts of the busiest. */
 struct result {
@@ -73,7 +74,7 @@ static mt_status read_words(struct setup *s, int argc, char **argv)
 }
 
 static mt_status simulate(const struct comm *world, const struct setup *s, int64_t elements,
-                          struct result *out)
+                          bool gathers, struct result *out)
 {
     struct range range = {0, elements};
     struct range_list ranges = {.r = &range, .count = 1, .capacity = 1, .elements = elements};
@@ -97,7 +98,7 @@ static mt_status simulate(const struct comm *world, const struct setup *s, int64
     reducer_stats(r, &reduced);
     MT_TRY(comm_barrier(world));
     begin_s = MPI_Wtime();
-    if (s->gather > 0.0)
+    if (gathers)
         MT_TRY(reducer_gather(r, root[0]));
     double gather_s = MPI_Wtime() - begin_s;
     reducer_stats(r, &all);
@@ -121,16 +122,18 @@ static mt_status simulate_whole(const struct comm *world, const struct setup *s,
 {
     int64_t length = reduce_plan_bucket_elements(false, (int64_t)s->bucket);
     int64_t some = (int64_t)s->buckets * length, whole = (int64_t)s->elements;
-    struct result a, b;
-    if (2 * some >= whole)
-        return simulate(world, s, whole, out);
-    MT_TRY(simulate(world, s, some, &a));
-    MT_TRY(simulate(world, s, 2 * some, &b));
-    double times = (double)whole / (double)some;
-    *out =
-        (struct result){along(a.reduce_s, b.reduce_s, times), along(a.gather_s, b.gather_s, times),
-                        along(a.messages, b.messages, times), along(a.bytes, b.bytes, times),
-                        along(a.gather_bytes, b.gather_bytes, times)};
+    struct result a, b, g = {0};
+    int64_t gathered = (int64_t)s->gather * length < whole ? (int64_t)s->gather * length : whole;
+    if (gathered > 0)
+        MT_TRY(simulate(world, s, gathered, true, &g));
+    MT_TRY(simulate(world, s, 2 * some < whole ? some : whole, false, &a));
+    b = a;
+    if (2 * some < whole)
+        MT_TRY(simulate(world, s, 2 * some, false, &b));
+    double times = (double)whole / (double)some, of = (double)whole / (double)gathered;
+    *out = (struct result){along(a.reduce_s, b.reduce_s, times), g.gather_s * of,
+                           along(a.messages, b.messages, times), along(a.bytes, b.bytes, times),
+                           g.gather_bytes * of};
     return MT_OK;
 }
 
@@ -149,7 +152,9 @@ static mt_status print_row(const struct comm *world, const struct setup *s,
                                      .bytes_s = s->bandwidth,
                                      .message_s = s->overhead,
                                      .memory_bytes_s = s->memory,
-                                     .look_s = s->nap};
+                                     .look_s = s->nap,
+                                     .host_ranks = (int32_t)s->host,
+                                     .host_bytes_s = 10e9};
     struct reduce_time t;
     MT_TRY(reduce_time_plan(&t, &ranges, &volume, &network));
     const char *name = s->mode > 0.0 ? "mpi" : reduce_path_name(t.path);
