@@ -1,10 +1,14 @@
-/* See instead.h: comm/reduce_kernels.c without numbers; each addition lasts as long as its traffic
- * with memory does. */
+/* See instead.h: the additions of comm/reduce_kernels.c without numbers; each lasts as long as its
+ * traffic with memory does.  Linked with --wrap. */
+#include <stdint.h>
+
 #include <mpi.h>
 
-#include "comm/lane_tree.h"
-#include "comm/reduce_kernels.h"
 #include "tests/bench/simulate/instead.h"
+
+void __wrap_lane_tree_add(float *into, const float *from, int64_t count);
+void __wrap_reduce_add_into(float *out, const float *left, const float *right, int64_t count);
+double __wrap_reduce_square(const float *x, int64_t count);
 
 static void pass_time(int64_t elements, double words)
 {
@@ -12,14 +16,14 @@ static void pass_time(int64_t elements, double words)
         smpi_execute(words * (double)sizeof(float) * (double)elements / instead_memory_bytes_s);
 }
 
-void lane_tree_add(float *into, const float *from, int64_t count)
+void __wrap_lane_tree_add(float *into, const float *from, int64_t count)
 {
     (void)into;
     (void)from;
     pass_time(count, 3.0);
 }
 
-void reduce_add_into(float *out, const float *left, const float *right, int64_t count)
+void __wrap_reduce_add_into(float *out, const float *left, const float *right, int64_t count)
 {
     (void)out;
     (void)left;
@@ -27,7 +31,7 @@ void reduce_add_into(float *out, const float *left, const float *right, int64_t 
     pass_time(count, 3.0);
 }
 
-double reduce_square(const float *x, int64_t count)
+double __wrap_reduce_square(const float *x, int64_t count)
 {
     (void)x;
     pass_time(count, 1.0);

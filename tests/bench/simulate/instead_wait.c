@@ -19,9 +19,6 @@ struct looked {
     MPI_Request *request;
 };
 
-struct instead_looks instead_looks;
-double instead_memory_bytes_s;
-
 static struct looked looked[LOOKED_MOST];
 static int looked_count;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh [--ranks "2 4 8 ..."] [--network GB/s] [--latency US] [--message US] [--memory GB/s]
 #        [--nap US] [--bucket ELEMENTS] [--path auto|halving|direct] [--mpi] [--per-host N]
-#        [--seconds 80]
+#        [--seconds 80] [--real N]
 #
 # The reduction of comm/, compiled as it stands, on a simulated cluster (Debian: libsimgrid-dev):
 # first with real numbers on few ranks, then BERT-base's gradients on up to 1024 ranks beside what
@@ -10,12 +10,13 @@
 #
 # Scaled down: of 105 buckets some are simulated and the line is followed (simulate.c says how):
 # 8 and 16 for sums up to 256 ranks, above 4 and 8; for gathers 2, above 256 ranks 1. --seconds ends
-# a simulation that takes longer; its row then says so.
+# a simulation that takes longer; its row then says so. --real N measures N ranks of Open MPI on this
+# machine instead, with real numbers; --network and the others should then be this machine's.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source_dir=$(cd "$here/../../.." && pwd)
 ranks="2 4 8 16 32 64 128 256 512 1024" network=12.5 latency=2 message=1 memory=15 nap=60 bucket=0
-path=0 mode=0 per_host=1 seconds=80
+path=0 mode=0 per_host=1 seconds=80 real=
 while [ $# -gt 0 ]; do
     case $1 in
     --ranks) ranks=$2 && shift ;;
@@ -31,8 +32,9 @@ while [ $# -gt 0 ]; do
         ;;
     --mpi) mode=1 ;;
     --per-host) per_host=$2 && shift ;;
+    --real) real=$2 && shift ;;
     --seconds) seconds=$2 && shift ;;
-    *) sed -n '2,15p' "$0" | sed 's/^# \{0,1\}//' && exit 2 ;;
+    *) sed -n '2,17p' "$0" | sed 's/^# \{0,1\}//' && exit 2 ;;
     esac
     shift
 done
@@ -44,20 +46,39 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/mttrain-simulate-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 cd "$source_dir"
-comm=$(find comm -maxdepth 1 -name 'reduce*.c' ! -name reduce_kernels.c)
+comm=$(ls comm/reduce*.c)
 comm="$comm comm/world.c comm/agree.c comm/exchange.c comm/lane_tree.c comm/shared.c"
 base=$(find comm/base -name '*.c' ! -name memory.c)
 flags="-std=c11 -D_GNU_SOURCE -DSMPI_NO_OVERRIDE_MALLOC -O2 -I."
 for name in MPI_Testall sched_yield clock_sleep_s; do flags="$flags -Wl,--wrap=$name"; done
 parts="$here/simulate.c $here/instead_wait.c $comm $base"
-# shellcheck disable=SC2086
-smpicc $flags $parts "$here/instead_kernels.c" "$here/instead_memory.c" -o "$work/simulate" -lm
-# shellcheck disable=SC2086
-smpicc $flags $parts comm/reduce_kernels.c comm/base/memory.c -o "$work/check" -lm
-
 of() { awk "BEGIN { print $1 }"; }
 bytes=$(of "$network * 1e9") latency=$(of "$latency * 1e-6") message=$(of "$message * 1e-6")
 memory=$(of "$memory * 1e9") nap=$(of "$nap * 1e-6")
+row() {
+    echo "bucket=$bucket path=$path mode=$mode memory=$memory nap=$nap latency=$latency" \
+        "bandwidth=$bytes overhead=$message host=$per_host"
+}
+heading() {
+    printf '\n%6s %-8s %9s %9s %9s %7s %9s %9s %7s %9s %9s %9s\n' ranks path bucket sums forecast % \
+        gather forecast % messages MB 'MB gath.'
+}
+if [ -n "$real" ]; then
+    # shellcheck disable=SC2086
+    mpicc -std=c11 -D_GNU_SOURCE -O3 -march=native -I. "$here/simulate.c" $comm $base \
+        comm/base/memory.c -o "$work/real" -lm -lpthread
+    heading
+    # shellcheck disable=SC2046
+    timeout "$seconds" mpirun -np "$real" "$work/real" warm=1 buckets=1000 gather=1000 $(row)
+    exit
+fi
+numbers=
+for name in lane_tree_add reduce_add_into reduce_square; do numbers="$numbers -Wl,--wrap=$name"; done
+# shellcheck disable=SC2086
+smpicc $flags $numbers $parts "$here/instead_kernels.c" "$here/instead_memory.c" \
+    -o "$work/simulate" -lm
+# shellcheck disable=SC2086
+smpicc $flags $parts comm/base/memory.c -o "$work/check" -lm
 
 # No model of TCP: a message takes latency + bytes / bandwidth. Short sums by recursive doubling.
 settings="smpi/host-speed:100Gf smpi/simulate-computation:no smpi/coll-selector:ompi
@@ -78,12 +99,11 @@ simulate() { # PROGRAM RANKS WORD...
 }
 
 for n in 2 3 4 8; do simulate check "$n" check=1; done
-printf '\n%6s %-8s %9s %9s %9s %7s %9s %9s %7s %9s %9s %9s\n' ranks path bucket sums forecast % \
-    gather forecast % messages MB 'MB gath.'
+heading
 for n in $ranks; do
     buckets=8 gather=2
     if [ "$n" -gt 256 ]; then buckets=4 gather=1; fi
-    simulate simulate "$n" buckets=$buckets gather=$gather bucket="$bucket" path=$path mode=$mode \
-        memory="$memory" nap="$nap" latency="$latency" bandwidth="$bytes" overhead="$message" \
-        host="$per_host" || printf '%6d %s\n' "$n" "not finished within $seconds s"
+    # shellcheck disable=SC2046
+    simulate simulate "$n" buckets=$buckets gather=$gather $(row) ||
+        printf '%6d %s\n' "$n" "not finished within $seconds s"
 done
