@@ -31,7 +31,7 @@ static void check(int64_t A, int64_t D, double p)
         .v = v,
         .row_max = grad_zeros(batch.N * A),
         .row_scale = grad_zeros(batch.N * A),
-        .scores = grad_zeros(attention_scores_plan(9)),
+        .room = grad_zeros(attention_room_plan(9, D)),
     };
     (void)value();
     real *d = grad_copy(weight, n), *dk = grad_zeros(n), *dv = grad_zeros(n);
@@ -40,7 +40,7 @@ static void check(int64_t A, int64_t D, double p)
     grad_check("k", k, n, dk, value, 1e-8, 200);
     grad_check("v", v, n, dv, value, 1e-8, 200);
     real *all[] = {
-        q, k,  v, weight, context, attention.row_max, attention.row_scale, attention.scores,
+        q, k,  v, weight, context, attention.row_max, attention.row_scale, attention.room,
         d, dk, dv};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);

@@ -21,11 +21,11 @@ struct attention {
     const struct batch *batch;
     const real *q, *k, *v;     /* [N,H] */
     real *row_max, *row_scale; /* [N,A], written by forward */
-    real *scores;              /* [3][T,T] work space for the longest sentence */
+    real *room;                /* attention_room_plan for the longest sentence */
 };
 
-/* Local.  Elements of `scores` for sentences of up to T tokens. */
-int64_t attention_scores_plan(int64_t T);
+/* Local.  Elements of `room` for sentences of up to T tokens and heads of D columns. */
+int64_t attention_room_plan(int64_t T, int64_t D);
 
 /* Local.  context[N,H]. */
 void attention_forward(const struct attention *a, real *context);

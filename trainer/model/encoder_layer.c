@@ -42,7 +42,7 @@ void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct m
     int64_t T = m->config.max_position_embeddings < N ? m->config.max_position_embeddings : N;
     s->h1 = ARENA_TAKE(a, real, N * H);
     s->g = ARENA_TAKE(a, real, m->precision == MODEL_FP32 ? N * F : F);
-    s->scores = ARENA_TAKE(a, real, attention_scores_plan(T));
+    s->attention = ARENA_TAKE(a, real, attention_room_plan(T, H / m->config.num_attention_heads));
     s->lanes = ARENA_TAKE(a, uint16_t, H + DROPOUT_SLACK);
     dense_room_plan(&s->dense, a, m, N, backward);
     if (!backward)
@@ -87,7 +87,7 @@ static struct attention attention_of(const struct layer_call *c)
         .v = c->keep->v,
         .row_max = c->keep->row_max,
         .row_scale = c->keep->row_scale,
-        .scores = c->scratch->scores,
+        .room = c->scratch->attention,
     };
 }
 

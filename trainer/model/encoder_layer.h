@@ -26,7 +26,7 @@ struct layer_keep {
 struct layer_scratch {
     real *h1;                      /* [N,H] */
     real *g;                       /* [N,F]; in bf16 one row */
-    real *scores;                  /* attention_scores_plan(T) */
+    real *attention;               /* attention_room_plan(T, D) */
     uint16_t *lanes;               /* [H + DROPOUT_SLACK] */
     real *dy, *dcontext, *dk, *dv; /* [N,H], backward only */
     real *dg;                      /* [N,F], backward only */

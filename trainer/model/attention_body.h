@@ -1,0 +1,316 @@
+/*
+ * attention_body: the kernels of attention_head.h, written once; attention_avx512.c, _avx2.c and
+ * _plain.c compile it.
+ *
+ * Queries go by in blocks of ATTENTION_BLOCK, so that a block's scores (16 kB at T = 128) stay in
+ * the first cache and no T x T square exists:
+ *
+ *     forward   S = Q K^T   E = exp(S - max)   C = (E keep) V * drop scale / sum(E)
+ *     backward  P = exp(S - max) / sum   dPM = dC V^T   PM = P M   dS = P (M dPM - r), r = dC . C
+ *               dV += PM^T dC   dK += dS^T Q   dQ = dS K / sqrt(D)
+ *
+ * with 1 / sqrt(D) put into the block's copy of Q.  K^T and V^T are packed once a head in panels,
+ * in the order in which tiles read them; rows of D columns are padded with zeros to whole vectors,
+ * so tiles have no edge; what stands behind T columns of a row of scores is never read by a
+ * product.  Only the functions that copy know how q, k, v and their gradients lie in memory.
+ *
+ * Cost: seven products of T x T x D, two exponentials and two masks an element.
+ */
+#ifndef MT_MODEL_ATTENTION_BODY_H
+#define MT_MODEL_ATTENTION_BODY_H
+
+#include "trainer/model/attention_head.h"
+#include "trainer/model/tile.h"
+
+enum { CHUNK = ROW_LANES / VECTOR_LANES }; /* vectors that a row goes by */
+
+/* Where things lie in a head's room. */
+struct room {
+    int64_t Tp, Dp;               /* T and D in whole chunks */
+    real *kt, *vt;                /* panels of K^T and V^T [D,T] */
+    real *rows;                   /* [T,Dp] V in forward, K in backward */
+    real *dk, *dv;                /* [T,Dp] */
+    real *query, *dcontext, *out; /* [block,Dp] */
+    real *scores, *dscores;       /* [block,Tp] */
+    uint16_t *lanes;
+    real tail[ROW_LANES]; /* 1 at columns of the last chunk below T, else 0 */
+};
+
+static struct room room_of(const struct attention_head *h)
+{
+    int64_t T = h->T, Tq = attention_padded(T), Dq = attention_padded(h->D);
+    struct room r = {.Tp = (T + ROW_LANES - 1) / ROW_LANES * ROW_LANES,
+                     .Dp = (h->D + ROW_LANES - 1) / ROW_LANES * ROW_LANES};
+    r.kt = h->room;
+    r.vt = r.kt + Tq * Dq;
+    r.rows = r.vt + Tq * Dq;
+    r.dk = r.rows + T * Dq;
+    r.dv = r.dk + T * Dq;
+    r.query = r.dv + T * Dq;
+    r.dcontext = r.query + ATTENTION_BLOCK * Dq;
+    r.out = r.dcontext + ATTENTION_BLOCK * Dq;
+    r.scores = r.out + ATTENTION_BLOCK * Dq;
+    r.dscores = r.scores + ATTENTION_BLOCK * Tq;
+    r.lanes = (uint16_t *)(r.dscores + ATTENTION_BLOCK * Tq);
+    for (int l = 0; l < ROW_LANES; l++)
+        r.tail[l] = r.Tp - ROW_LANES + l < T;
+    return r;
+}
+
+/* Asks for row t of the head that comes next, into the second cache: a head's rows are short and
+ * far apart, so the machine does not guess them. */
+VECTOR_INLINE void fetch_next(const struct attention_head *h, const real *head, int64_t t)
+{
+    enum { LINE = 64 / sizeof(real) };
+    const real *row = head + h->next + t * h->H;
+    for (int64_t j = 0; j < h->D; j += LINE)
+        __builtin_prefetch(row + j, 0, 2);
+}
+
+/* to[n,Dp] = scale * from[n,D], its rows H apart. */
+static void copy_in(const struct attention_head *h, real *to, int64_t Dp, const real *from,
+                    int64_t n, real scale)
+{
+    int64_t D = h->D, whole = D / VECTOR_LANES * VECTOR_LANES;
+    for (int64_t i = 0; i < n; i++, to += Dp, from += h->H) {
+        int64_t j = 0;
+        for (; j < whole; j += VECTOR_LANES)
+            vector_store(to + j, vector_load(from + j) * scale);
+        if (j < D)
+            vector_store(to + j, vector_load_part(from + j, D - j) * scale);
+        for (j += j < D ? VECTOR_LANES : 0; j < Dp; j += VECTOR_LANES)
+            vector_store(to + j, vector_all(0));
+    }
+}
+
+/* One row to[D] = scale * from[D]. */
+static void copy_out_row(const struct attention_head *h, real *to, const real *from, real scale)
+{
+    int64_t D = h->D, j = 0;
+    for (; j + VECTOR_LANES <= D; j += VECTOR_LANES)
+        vector_store(to + j, vector_load(from + j) * scale);
+    if (j < D)
+        vector_store_part(to + j, vector_load(from + j) * scale, D - j);
+}
+
+static void copy_out(const struct attention_head *h, real *to, const real *from, int64_t Dp,
+                     int64_t n, real scale)
+{
+    for (int64_t i = 0; i < n; i++)
+        copy_out_row(h, to + i * h->H, from + i * Dp, scale);
+}
+
+/* Panels [D,TILE_COLUMNS] of the transpose of from[T,D]; zeros behind T. */
+static void copy_transposed(const struct attention_head *h, real *panels, const real *from)
+{
+    int64_t T = h->T, D = h->D, Tp = attention_padded(T);
+    for (int64_t i = 0; i < Tp; i += VECTOR_LANES) {
+        real *to = panels + i / TILE_COLUMNS * TILE_COLUMNS * D + i % TILE_COLUMNS;
+        for (int64_t j = 0; j < D; j += VECTOR_LANES) {
+            int64_t columns = D - j < VECTOR_LANES ? D - j : VECTOR_LANES;
+            vector square[VECTOR_LANES];
+            for (int64_t l = 0; l < VECTOR_LANES; l++) {
+                const real *row = from + (i + l) * h->H + j;
+                square[l] = i + l >= T                ? vector_all(0)
+                            : columns == VECTOR_LANES ? vector_load(row)
+                                                      : vector_load_part(row, columns);
+            }
+            vector_transpose(square);
+            for (int64_t l = 0; l < columns; l++)
+                vector_store(to + (j + l) * TILE_COLUMNS, square[l]);
+        }
+    }
+}
+
+/* scores[n,T] = left[n,D] times K^T or V^T. */
+static void multiply_across(const struct attention_head *h, const struct room *r, real *scores,
+                            const real *left, int64_t n, const real *panels)
+{
+    struct tile_product g = {.c = scores,
+                             .c_stride = r->Tp,
+                             .a = left,
+                             .a_stride = r->Dp,
+                             .b = panels,
+                             .b_panel = TILE_COLUMNS * h->D,
+                             .b_stride = TILE_COLUMNS,
+                             .m = n,
+                             .n = r->Tp,
+                             .K = h->D};
+    tile_multiply(&g, false);
+}
+
+/* out[n,D] = scores[n,T] rows[T,D]. */
+static void multiply_down(const struct attention_head *h, const struct room *r, real *out,
+                          const real *scores, int64_t n)
+{
+    struct tile_product g = {.c = out,
+                             .c_stride = r->Dp,
+                             .a = scores,
+                             .a_stride = r->Tp,
+                             .b = r->rows,
+                             .b_panel = TILE_COLUMNS,
+                             .b_stride = r->Dp,
+                             .m = n,
+                             .n = r->Dp,
+                             .K = h->T};
+    tile_multiply(&g, false);
+}
+
+/* sum[T,D] += scores[n,T]^T right[n,D]. */
+static void multiply_add(const struct attention_head *h, const struct room *r, real *sum,
+                         const real *scores, const real *right, int64_t n)
+{
+    struct tile_product g = {.c = sum,
+                             .c_stride = r->Dp,
+                             .a = scores,
+                             .a_stride = r->Tp,
+                             .b = right,
+                             .b_panel = TILE_COLUMNS,
+                             .b_stride = r->Dp,
+                             .m = h->T,
+                             .n = r->Dp,
+                             .K = n};
+    tile_multiply(&g, true);
+}
+
+/* The dropout of queries i .. i+n-1; NULL where it is off. */
+static const uint16_t *lanes_of(const struct attention_head *h, const struct room *r, int64_t i,
+                                int64_t n)
+{
+    if (h->drop->threshold == 0)
+        return NULL;
+    return dropout_lanes(h->drop, h->sample, h->first + i * h->T, n * h->T, r->lanes);
+}
+
+/* The row's maximum over T columns. */
+static real maximum_of(const struct room *r, const real *s)
+{
+    vector max[CHUNK];
+    for (int c = 0; c < CHUNK; c++)
+        max[c] = vector_all(s[0]);
+    int64_t j = 0, last = r->Tp - ROW_LANES;
+    for (; j < last; j += ROW_LANES)
+        for (int c = 0; c < CHUNK; c++)
+            max[c] = vector_larger(vector_load(s + j + c * VECTOR_LANES), max[c]);
+    real lane[ROW_LANES], end[ROW_LANES];
+    memcpy(end, s + last, sizeof end);
+    for (int c = 0; c < CHUNK; c++)
+        vector_store(lane + c * VECTOR_LANES, max[c]);
+    for (int l = 0; l < ROW_LANES; l++)
+        lane[l] = r->tail[l] > 0 && end[l] > lane[l] ? end[l] : lane[l];
+    for (int width = ROW_LANES / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            lane[l] = lane[l + width] > lane[l] ? lane[l + width] : lane[l];
+    return lane[0];
+}
+
+/* s -> exp(s - max), zero where it is dropped; answers the sum before dropping. */
+static real exponentials(const struct attention_head *h, const struct room *r, real *s, real max,
+                         const uint16_t *lane)
+{
+    vector sum[CHUNK];
+    const uint32_t threshold = h->drop->threshold;
+    for (int c = 0; c < CHUNK; c++)
+        sum[c] = vector_all(0);
+    for (int64_t j = 0; j < r->Tp; j += ROW_LANES) {
+        bool end = j == r->Tp - ROW_LANES;
+        for (int c = 0; c < CHUNK; c++) {
+            int64_t at = j + c * VECTOR_LANES;
+            vector x = vector_load(s + at) - max, e = vector_exp(x);
+            if (end) /* what stands behind T may be anything above the maximum */
+                e = vector_exp(vector_smaller(vector_all(0), x)) *
+                    vector_load(r->tail + c * VECTOR_LANES);
+            sum[c] = sum[c] + e;
+            vector_store(s + at, lane ? vector_keep(e, lane + at, threshold) : e);
+        }
+    }
+    real lanes[ROW_LANES];
+    for (int c = 0; c < CHUNK; c++)
+        vector_store(lanes + c * VECTOR_LANES, sum[c]);
+    return row_fold_sum(lanes);
+}
+
+static void head_forward(const struct attention_head *h, real *context)
+{
+    struct room r = room_of(h);
+    copy_transposed(h, r.kt, h->k);
+    copy_in(h, r.rows, r.Dp, h->v, h->T, 1);
+    for (int64_t i = 0; i < h->T; i += ATTENTION_BLOCK) {
+        int64_t n = h->T - i < ATTENTION_BLOCK ? h->T - i : ATTENTION_BLOCK;
+        copy_in(h, r.query, r.Dp, h->q + i * h->H, n, h->scale);
+        multiply_across(h, &r, r.scores, r.query, n, r.kt);
+        const uint16_t *lanes = lanes_of(h, &r, i, n);
+        real scale[ATTENTION_BLOCK];
+        for (int64_t t = 0; t < n; t++) {
+            real *s = r.scores + t * r.Tp, max = maximum_of(&r, s);
+            scale[t] = 1 / exponentials(h, &r, s, max, lanes ? lanes + t * h->T : NULL);
+            h->row_max[(i + t) * h->A] = max;
+            fetch_next(h, h->q, i + t);
+            fetch_next(h, h->k, i + t);
+            fetch_next(h, h->v, i + t);
+            h->row_scale[(i + t) * h->A] = scale[t];
+        }
+        multiply_down(h, &r, r.out, r.scores, n);
+        for (int64_t t = 0; t < n; t++)
+            copy_out_row(h, context + (i + t) * h->H, r.out + t * r.Dp,
+                         lanes ? scale[t] * h->drop->scale : scale[t]);
+    }
+}
+
+/* One row: scores s -> PM, their gradient ds = dPM -> dS. */
+static void softmax_backward(const struct attention_head *h, const struct room *r, real *s,
+                             real *ds, int64_t query, real slope, const uint16_t *lane)
+{
+    const vector max = vector_all(h->row_max[query * h->A]);
+    const vector scale = vector_all(h->row_scale[query * h->A]);
+    const vector kept = vector_all(h->drop->scale);
+    const uint32_t threshold = h->drop->threshold;
+    for (int64_t j = 0; j < r->Tp; j += VECTOR_LANES) {
+        vector p = vector_exp(vector_load(s + j) - max) * scale, dp = vector_load(ds + j), pm = p;
+        if (lane) {
+            vector mask = vector_keep(kept, lane + j, threshold);
+            pm = p * mask;
+            dp = dp * mask;
+        }
+        vector_store(s + j, pm);
+        vector_store(ds + j, p * (dp - slope));
+    }
+}
+
+static void head_backward(const struct attention_head *h, const real *context, real *d, real *dk,
+                          real *dv)
+{
+    struct room r = room_of(h);
+    size_t bytes = (size_t)(h->T * r.Dp) * sizeof *r.dk;
+    copy_transposed(h, r.kt, h->k);
+    copy_transposed(h, r.vt, h->v);
+    copy_in(h, r.rows, r.Dp, h->k, h->T, 1);
+    memset(r.dk, 0, bytes);
+    memset(r.dv, 0, bytes);
+    for (int64_t i = 0; i < h->T; i += ATTENTION_BLOCK) {
+        int64_t n = h->T - i < ATTENTION_BLOCK ? h->T - i : ATTENTION_BLOCK, at = i * h->H;
+        copy_in(h, r.query, r.Dp, h->q + at, n, h->scale);
+        copy_in(h, r.dcontext, r.Dp, d + at, n, 1);
+        multiply_across(h, &r, r.scores, r.query, n, r.kt);
+        multiply_across(h, &r, r.dscores, r.dcontext, n, r.vt);
+        const uint16_t *lanes = lanes_of(h, &r, i, n);
+        for (int64_t t = 0; t < n; t++) {
+            fetch_next(h, h->q, i + t);
+            fetch_next(h, h->k, i + t);
+            fetch_next(h, h->v, i + t);
+            fetch_next(h, d, i + t);
+            fetch_next(h, context, i + t);
+            real slope = row_dot(r.dcontext + t * r.Dp, context + at + t * h->H, h->D);
+            softmax_backward(h, &r, r.scores + t * r.Tp, r.dscores + t * r.Tp, i + t, slope,
+                             lanes ? lanes + t * h->T : NULL);
+        }
+        multiply_add(h, &r, r.dv, r.scores, r.dcontext, n);
+        multiply_add(h, &r, r.dk, r.dscores, r.query, n);
+        multiply_down(h, &r, r.out, r.dscores, n);
+        copy_out(h, d + at, r.out, r.Dp, n, h->scale);
+    }
+    copy_out(h, dk, r.dk, r.Dp, h->T, 1);
+    copy_out(h, dv, r.dv, r.Dp, h->T, 1);
+}
+
+#endif
