@@ -125,6 +125,8 @@ static mt_status measure(const struct bench *b, struct products *p, const char *
 static mt_status measure_all(struct bench *b, struct products *p)
 {
     static const char *const library[] = {"openblas", "onednn"};
+    static const char *const library16[] = {"onednn", "amx"};
+    static const char *const label16[] = {"onednn bf16", "amx bf16"};
     const char *why;
     for (int i = 0; i < 2; i++) {
         if (gemm_choose(library[i]) == MT_OK)
@@ -135,10 +137,16 @@ static mt_status measure_all(struct bench *b, struct products *p)
     MT_TRY(gemm_choose("auto"));
     int64_t bf16 = gemm_has_bf16(&why);
     MT_TRY(comm_min_i64(b->world, &bf16, 1));
-    if (bf16)
-        return measure(b, p, "onednn bf16", true);
-    bench_line(b, "  bf16: %s", why);
-    return MT_OK;
+    if (!bf16)
+        bench_line(b, "  bf16: %s", why);
+    for (int i = 0; i < 2; i++) {
+        int64_t has = gemm_choose_bf16(library16[i]) == MT_OK;
+        mt_error_clear();
+        MT_TRY(comm_min_i64(b->world, &has, 1));
+        if (has)
+            MT_TRY(measure(b, p, label16[i], true));
+    }
+    return gemm_choose_bf16("auto");
 }
 
 mt_status bench_gemm(struct bench *b)

@@ -30,6 +30,17 @@ static mt_status agree_on_bf16(const struct comm *world, bool *possible)
     return MT_OK;
 }
 
+/* One library for bf16 on all ranks, since it is part of the bits: oneDNN where it is asked for or
+ * where some rank has no AMX. */
+static mt_status choose_bf16(const struct comm *world, const struct job_model *job)
+{
+    int64_t amx = job->products != JOB_PRODUCTS_ONEDNN && gemm_choose_bf16("amx") == MT_OK;
+    mt_error_clear();
+    MT_TRY(comm_min_i64(world, &amx, 1));
+    MT_ALL(world, gemm_choose_bf16(amx ? "amx" : "onednn"));
+    return MT_OK;
+}
+
 mt_status products_choose(const struct comm *world, const struct job_model *job,
                           struct model *model)
 {
@@ -40,6 +51,8 @@ mt_status products_choose(const struct comm *world, const struct job_model *job,
                             hash64_of(chosen, (int64_t)strlen(chosen))));
     if (bf16)
         MT_TRY(agree_on_bf16(world, &bf16));
+    if (bf16)
+        MT_TRY(choose_bf16(world, job));
     MT_ALL(world, model_set_precision(model, bf16 ? MODEL_BF16 : MODEL_FP32));
     return MT_OK;
 }

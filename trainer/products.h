@@ -9,9 +9,10 @@
 #include "trainer/model/model.h"
 
 /* Collective.  Applies model.products and model.precision.  bf16 where some rank cannot multiply
- * it: a warning that names the first such host, and fp32 on all ranks.
- * Errors: CONFIG where a library is asked for that is not built in, or where ranks of different
- * builds would choose different ones. */
+ * it: a warning that names the first such host, and fp32 on all ranks.  bf16 by AMX where all ranks
+ * have it and the job does not ask for onednn, else by oneDNN.
+ * Errors: CONFIG where a library is asked for that is not built in, where ranks of different
+ * builds would choose different ones, or where bf16 needs oneDNN and some rank lacks it. */
 mt_status products_choose(const struct comm *world, const struct job_model *job,
                           struct model *model) MT_CHECKED;
 

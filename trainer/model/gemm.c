@@ -15,9 +15,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "trainer/model/gemm_amx.h"
 #include "trainer/model/gemm_dnnl.h"
 
 static bool use_openblas; /* false: oneDNN where it is built in */
+static bool avoid_amx;    /* also where the processor has it */
 
 static bool by_dnnl(void)
 {
@@ -61,10 +63,37 @@ bool gemm_has_bf16(const char **why)
     *why = "the model is compiled for double";
     return false;
 #endif
-    *why = !gemm_dnnl_built()      ? "this mttrain was built without oneDNN (libdnnl-dev)"
+    *why = gemm_amx_has()          ? ""
+           : !gemm_dnnl_built()    ? "the processor has no AMX, and this mttrain was built without "
+                                     "oneDNN (libdnnl-dev)"
            : !gemm_dnnl_has_bf16() ? "the processor has neither avx512_bf16 nor AMX"
                                    : "";
     return **why == '\0';
+}
+
+mt_status gemm_choose_bf16(const char *name)
+{
+    bool onednn = strcmp(name, "onednn") == 0, amx = strcmp(name, "amx") == 0;
+    if (!onednn && !amx && strcmp(name, "auto") != 0)
+        return MT_FAIL(MT_CONFIG, "bf16 products by \"%s\": choose auto, amx or onednn", name);
+    if (amx && !gemm_amx_has())
+        return MT_FAIL(MT_CONFIG, "bf16 products by amx: the processor has none, or the system "
+                                  "does not let this process use it");
+    if (onednn && !gemm_dnnl_has_bf16())
+        return MT_FAIL(MT_CONFIG, "bf16 products by onednn: it is not built in, or the processor "
+                                  "has neither avx512_bf16 nor AMX");
+    avoid_amx = onednn;
+    return MT_OK;
+}
+
+bool gemm_by_amx(void)
+{
+    return !avoid_amx && gemm_amx_has();
+}
+
+const char *gemm_chosen_bf16(void)
+{
+    return gemm_by_amx() ? "amx" : gemm_dnnl_has_bf16() ? "onednn" : "";
 }
 
 /* c[m,n] = alpha op(a) op(b) + beta c */
@@ -115,6 +144,11 @@ void gemm_small(real *c, int64_t c_stride, real alpha, struct gemm_view a, struc
     multiply(c, c_stride, alpha, 0, a, b, m, n, k);
 }
 
+static struct gemm_amx_matrix half(const uint16_t *at, int64_t columns, bool transposed)
+{
+    return (struct gemm_amx_matrix){at, NULL, columns, transposed};
+}
+
 /* The derivative tests, in double, have no bf16: model_set_precision refuses it. */
 #if defined(MT_REAL_double)
 #define FLOAT_ONLY(call) __builtin_trap()
@@ -125,20 +159,29 @@ void gemm_small(real *c, int64_t c_stride, real alpha, struct gemm_view a, struc
 void gemm_forward_bf16(real *y, const uint16_t *x, const uint16_t *w, int64_t rows, int64_t in,
                        int64_t out)
 {
-    (void)y, (void)x, (void)w, (void)rows, (void)in, (void)out;
-    FLOAT_ONLY(gemm_dnnl_bf16_forward(y, x, w, rows, in, out));
+    if (gemm_by_amx())
+        gemm_amx_full((struct gemm_amx_full){y, out, false, NULL}, half(x, in, false),
+                      half(w, in, true), rows, out, in);
+    else
+        FLOAT_ONLY(gemm_dnnl_bf16_forward(y, x, w, rows, in, out));
 }
 
 void gemm_backward_input_bf16(real *dx, bool add, const uint16_t *dy, const uint16_t *w,
                               int64_t rows, int64_t in, int64_t out)
 {
-    (void)dx, (void)add, (void)dy, (void)w, (void)rows, (void)in, (void)out;
-    FLOAT_ONLY(gemm_dnnl_bf16_input(dx, add, dy, w, rows, in, out));
+    if (gemm_by_amx())
+        gemm_amx_full((struct gemm_amx_full){dx, in, add, NULL}, half(dy, out, false),
+                      half(w, in, false), rows, in, out);
+    else
+        FLOAT_ONLY(gemm_dnnl_bf16_input(dx, add, dy, w, rows, in, out));
 }
 
 void gemm_backward_weight_bf16(real *dw, const uint16_t *dy, const uint16_t *x, int64_t rows,
                                int64_t in, int64_t out)
 {
-    (void)dw, (void)dy, (void)x, (void)rows, (void)in, (void)out;
-    FLOAT_ONLY(gemm_dnnl_bf16_weight(dw, dy, x, rows, in, out));
+    if (gemm_by_amx())
+        gemm_amx_full((struct gemm_amx_full){dw, in, false, NULL}, half(dy, out, true),
+                      half(x, in, false), out, in, rows);
+    else
+        FLOAT_ONLY(gemm_dnnl_bf16_weight(dw, dy, x, rows, in, out));
 }

@@ -33,6 +33,17 @@ const char *gemm_description(void);
  * not, *why (static) says what is missing. */
 bool gemm_has_bf16(const char **why);
 
+/* Local.  The same choice for bf16: "amx" (trainer/model/gemm_amx.h), "onednn", or "auto" = the
+ * first of the two that this machine has.  Without a call: auto.
+ * Errors: CONFIG for another name, or for one that this machine has not. */
+mt_status gemm_choose_bf16(const char *name) MT_CHECKED;
+
+/* Local.  "amx", "onednn", or "" where there is neither; static. */
+const char *gemm_chosen_bf16(void);
+
+/* Local.  Whether that is "amx": products that round, add and go on into what follows. */
+bool gemm_by_amx(void);
+
 /* The three products of a dense layer with weights w[out,in]; none allocates or fails. */
 
 /* Local.  y[rows,out] = x[rows,in] w^T. */

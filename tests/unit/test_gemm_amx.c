@@ -1,0 +1,172 @@
+/* Products by the matrix unit: the arithmetic of its manual to the last bit, whatever the shape. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* after what cmocka needs */
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/base/rng.h"
+#include "trainer/model/bf16.h"
+#include "trainer/model/gemm_amx.h"
+
+static int need_amx(void **state)
+{
+    (void)state;
+    if (!gemm_amx_has())
+        printf("skipped: the processor has no AMX, or the system does not let it be used\n");
+    return 0;
+}
+
+static float *numbers(int64_t count, uint64_t stream)
+{
+    float *x = malloc((size_t)count * sizeof *x);
+    assert_non_null(x);
+    for (int64_t i = 0; i < count; i++)
+        x[i] = (float)rng_normal(rng_key(1, RNG_TEST, 0), stream, (uint64_t)i);
+    return x;
+}
+
+static uint16_t *rounded(const float *x, int64_t count)
+{
+    uint16_t *h = malloc((size_t)count * sizeof *h);
+    assert_non_null(h);
+    bf16_round(h, x, count);
+    return h;
+}
+
+/* op(x)[row][column] of a matrix as gemm_amx takes it, rounded. */
+static float element(const struct gemm_amx_matrix *x, int64_t row, int64_t column)
+{
+    int64_t at = x->transposed ? column * x->stride + row : row * x->stride + column;
+    return bf16_value(x->half ? x->half[at] : bf16_of(x->full[at]));
+}
+
+/* One sum as tdpbf16ps makes it: 32 of k at a time, even and odd ones apart, each by fused
+ * multiply-adds, then their sum is added.  Source: Intel's Software Developer's Manual. */
+static float model(const struct gemm_amx_matrix *a, const struct gemm_amx_matrix *b, int64_t i,
+                   int64_t j, int64_t k)
+{
+    float sum = 0;
+    for (int64_t step = 0; step < k; step += 32) {
+        float part[2] = {0, 0};
+        for (int64_t l = step; l < k && l < step + 32; l++)
+            part[l % 2] = fmaf(element(a, i, l), element(b, l, j), part[l % 2]);
+        sum += part[0] + part[1];
+    }
+    return sum;
+}
+
+static const int64_t shapes[][3] = {{1, 1, 1},      {1, 3, 64},    {7, 65, 33},
+                                    {33, 31, 257},  {64, 7, 48},   {65, 97, 96},
+                                    {130, 300, 70}, {40, 800, 40}, {400, 40, 1100}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, KINDS = 16 };
+
+/* The kinds of operands: which is transposed, which is float. */
+struct operands {
+    float *a, *b;
+    uint16_t *a_half, *b_half;
+    struct gemm_amx_matrix left, right;
+};
+
+static void make(struct operands *o, int kind, int64_t m, int64_t n, int64_t k)
+{
+    bool ta = kind & 1, tb = kind & 2;
+    o->a = numbers(m * k, 1);
+    o->b = numbers(k * n, 2);
+    o->a_half = rounded(o->a, m * k);
+    o->b_half = rounded(o->b, k * n);
+    o->left = (struct gemm_amx_matrix){kind & 4 ? NULL : o->a_half, o->a, ta ? m : k, ta};
+    o->right = (struct gemm_amx_matrix){kind & 8 ? NULL : o->b_half, o->b, tb ? k : n, tb};
+}
+
+static void release(struct operands *o)
+{
+    free(o->a), free(o->b), free(o->a_half), free(o->b_half);
+}
+
+static void sums_are_those_of_the_manual_to_the_last_bit(void **state)
+{
+    (void)state;
+    if (!gemm_amx_has())
+        skip();
+    for (int s = 0; s < SHAPES * KINDS; s++) {
+        int64_t m = shapes[s / KINDS][0], n = shapes[s / KINDS][1], k = shapes[s / KINDS][2];
+        struct operands o;
+        make(&o, s % KINDS, m, n, k);
+        float *c = numbers(m * n, 3);
+        gemm_amx_full((struct gemm_amx_full){c, n, false, NULL}, o.left, o.right, m, n, k);
+        for (int64_t at = 0; at < m * n; at += 1 + at % 7) {
+            float want = model(&o.left, &o.right, at / n, at % n, k);
+            if (c[at] != want)
+                fail_msg("kind %d, [%lld x %lld x %lld] at %lld: %.9g instead of %.9g", s % KINDS,
+                         (long long)m, (long long)n, (long long)k, (long long)at, (double)c[at],
+                         (double)want);
+        }
+        free(c);
+        release(&o);
+    }
+}
+
+static void bits_of_a_row_do_not_depend_on_the_number_of_rows(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {1, 15, 16, 31, 33, 100, 385, 500};
+    enum { MOST = 500, N = 70, K = 1200 };
+    if (!gemm_amx_has())
+        skip();
+    for (int64_t k = 100; k <= K; k += K - 100) {
+        struct operands o;
+        make(&o, 0, MOST, N, k);
+        float *all = numbers(MOST * N, 3), *some = numbers(MOST * N, 4);
+        gemm_amx_full((struct gemm_amx_full){all, N, false, NULL}, o.left, o.right, MOST, N, k);
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+            int64_t first = MOST - counts[i];
+            struct gemm_amx_matrix part = o.left;
+            part.half += first * k;
+            gemm_amx_full((struct gemm_amx_full){some, N, false, NULL}, part, o.right, counts[i], N,
+                          k);
+            assert_memory_equal(some, all + first * N, (size_t)(counts[i] * N) * sizeof *some);
+        }
+        free(all), free(some);
+        release(&o);
+    }
+}
+
+static void what_is_there_and_the_bias_are_added_to_the_complete_sum(void **state)
+{
+    (void)state;
+    enum { M = 45, N = 77, K = 300 };
+    if (!gemm_amx_has())
+        skip();
+    struct operands o;
+    make(&o, 0, M, N, K);
+    float *sum = numbers(M * N, 3), *added = numbers(M * N, 4), *before = numbers(M * N, 4);
+    float *bias = numbers(N, 5), *wide = numbers(M * (N + 3), 6), *edge = numbers(M * (N + 3), 6);
+    gemm_amx_full((struct gemm_amx_full){sum, N, false, NULL}, o.left, o.right, M, N, K);
+    gemm_amx_full((struct gemm_amx_full){added, N, true, NULL}, o.left, o.right, M, N, K);
+    gemm_amx_full((struct gemm_amx_full){wide, N + 3, false, bias}, o.left, o.right, M, N, K);
+    for (int64_t at = 0; at < M * N; at++) {
+        assert_true(added[at] == sum[at] + before[at]);
+        assert_true(wide[at / N * (N + 3) + at % N] == sum[at] + bias[at % N]);
+    }
+    for (int64_t row = 0; row < M; row++) /* what lies beside the result stays */
+        assert_memory_equal(wide + row * (N + 3) + N, edge + row * (N + 3) + N, 3 * sizeof *wide);
+    free(sum), free(added), free(before), free(bias), free(wide), free(edge);
+    release(&o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_are_those_of_the_manual_to_the_last_bit),
+        cmocka_unit_test(bits_of_a_row_do_not_depend_on_the_number_of_rows),
+        cmocka_unit_test(what_is_there_and_the_bias_are_added_to_the_complete_sum),
+    };
+    return cmocka_run_group_tests(tests, need_amx, NULL);
+}

@@ -1,0 +1,58 @@
+/*
+ * gemm_amx: products of bf16 operands by the processor's matrix unit (AMX), for gemm.c and dense.c.
+ *
+ * Sums are float.  Bits: an element is a function of its row of a, its column of b and k alone, not
+ * of the numbers of rows and columns, of alignment or thread.  One thread a product.
+ */
+#ifndef MT_MODEL_GEMM_AMX_H
+#define MT_MODEL_GEMM_AMX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "trainer/model/real.h"
+
+/* Local.  Whether processor and system have the unit and let this process use it. */
+bool gemm_amx_has(void);
+
+/* Local.  `rounds` rounds of multiplications in registers, of GEMM_AMX_SPIN operations each: as
+ * fast as the unit goes. */
+void gemm_amx_spin(int64_t rounds);
+enum { GEMM_AMX_SPIN = 4 * 2 * 16 * 16 * 32 };
+
+/* A matrix to multiply: bf16, or float that is rounded when it is packed. */
+struct gemm_amx_matrix {
+    const uint16_t *half; /* NULL: full */
+    const real *full;
+    int64_t stride;
+    bool transposed; /* the product uses its transpose */
+};
+
+enum { GEMM_AMX_PANEL = 32 };
+
+/* Where complete sums go.  A callback is given sums[32][32] of the rows from `row` and the columns
+ * from `column`, of which `rows` and `columns` are of the matrix; it may write into sums.  A column
+ * is finished from its first row to its last. */
+struct gemm_amx_result {
+    void (*finish)(void *context, real *sums, int64_t row, int64_t rows, int64_t column,
+                   int64_t columns);
+    void *context;
+};
+
+/* Local.  op(a) op(b), with op(a) of [m,k] and op(b) of [k,n]. */
+void gemm_amx(struct gemm_amx_result to, struct gemm_amx_matrix a, struct gemm_amx_matrix b,
+              int64_t m, int64_t n, int64_t k);
+
+/* A matrix in float as a result. */
+struct gemm_amx_full {
+    real *at;
+    int64_t stride;
+    bool add;         /* to what is there, after the sum is complete */
+    const real *bias; /* [n] or NULL: added to each row */
+};
+
+/* Local.  c[m,n] = op(a) op(b) + bias, or adds that. */
+void gemm_amx_full(struct gemm_amx_full c, struct gemm_amx_matrix a, struct gemm_amx_matrix b,
+                   int64_t m, int64_t n, int64_t k);
+
+#endif
