@@ -69,9 +69,9 @@ mt_status bench_peak(struct bench *b)
                b->world->size == 1 ? "" : "s", processor_features());
     bench_line(b, "  fp32 multiply-add  %8.1f GFLOP/s", rate[0] / 1e9);
     if (rate[1] > 0)
-        bench_line(b, "  bf16 dot product   %8.1f GFLOP/s", rate[1] / 1e9);
+        bench_line(b, "  bf16 products      %8.1f GFLOP/s", rate[1] / 1e9);
     else
-        bench_line(b, "  bf16 dot product   none on this processor");
+        bench_line(b, "  bf16 products      none on this processor");
     bench_line(b, "  memory, copying    %8.1f GB/s", rate[2] / 1e9);
     if (b->json != NULL) {
         json_write_object(b->json, "peak");

@@ -6,6 +6,10 @@
 
 #include "comm/base/status.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 static void add(char *text, size_t bytes, const char *name)
 {
     size_t used = strlen(text);
@@ -29,6 +33,9 @@ const char *processor_features(void)
     CHECK("avx512vl")
     CHECK("avx512bf16")
 #undef CHECK
+    unsigned a, b, c, d;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) != 0)
+        add(text, sizeof text, "amx-bf16");
 #elif defined(__aarch64__)
     add(text, sizeof text, "neon");
 #endif

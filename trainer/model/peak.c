@@ -1,6 +1,7 @@
 /*
  * See peak.h.  Twelve sums hide a latency of four cycles on two units, or of five on two.  The best
- * of many short loops counts, since other work on the machine only ever makes one slower.
+ * of a few windows counts, since other work on the machine only ever makes one slower; a window is
+ * long enough that a short burst of a higher clock does not fill it.
  */
 #include "trainer/model/peak.h"
 
@@ -8,8 +9,11 @@
 #include <string.h>
 
 #include "comm/base/clock.h"
+#include "trainer/model/gemm_amx.h"
 
 enum { SUMS = 12, ROUNDS = 20000 };
+
+static const double WINDOW_S = 0.1;
 
 /* ROUNDS * SUMS operations `step` on vectors; answers a number that depends on all of them. */
 #define PEAK_ROUNDS(vector, set, step, take)                                                       \
@@ -26,7 +30,7 @@ enum { SUMS = 12, ROUNDS = 20000 };
 
 struct loop {
     float (*run)(void);
-    double operations; /* of one vector operation */
+    double operations; /* of a round */
 };
 
 #if defined(__x86_64__)
@@ -81,11 +85,11 @@ static struct loop float_loop(void)
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f"))
-        return (struct loop){loop_avx512, 32};
+        return (struct loop){loop_avx512, 32 * SUMS};
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return (struct loop){loop_avx2, 16};
+        return (struct loop){loop_avx2, 16 * SUMS};
 #endif
-    return (struct loop){loop_portable, 8};
+    return (struct loop){loop_portable, 8 * SUMS};
 }
 
 static double best_rate(const struct loop *loop, double seconds)
@@ -93,9 +97,13 @@ static double best_rate(const struct loop *loop, double seconds)
     double best = 0, end_s = clock_now_s() + seconds;
     volatile float seen = 0;
     do {
-        double begin_s = clock_now_s();
-        seen = seen + loop->run();
-        double rate = loop->operations * SUMS * ROUNDS / (clock_now_s() - begin_s);
+        double begin_s = clock_now_s(), took_s, rounds = 0;
+        do {
+            seen = seen + loop->run();
+            rounds += ROUNDS;
+            took_s = clock_now_s() - begin_s;
+        } while (took_s < WINDOW_S);
+        double rate = loop->operations * rounds / took_s;
         best = rate > best ? rate : best;
     } while (clock_now_s() < end_s);
     return best;
@@ -107,16 +115,29 @@ double peak_float(double seconds)
     return best_rate(&loop, seconds);
 }
 
-double peak_bf16(double seconds)
+static double peak_dot(double seconds)
 {
 #if defined(__x86_64__)
-    struct loop loop = {loop_bf16, 64};
+    struct loop loop = {loop_bf16, 64 * SUMS};
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512bf16"))
         return best_rate(&loop, seconds);
 #endif
     (void)seconds;
     return 0;
+}
+
+static float loop_amx(void)
+{
+    gemm_amx_spin(ROUNDS);
+    return 0;
+}
+
+double peak_bf16(double seconds)
+{
+    struct loop loop = {loop_amx, GEMM_AMX_SPIN};
+    double dot = peak_dot(seconds), amx = gemm_amx_has() ? best_rate(&loop, seconds) : 0;
+    return amx > dot ? amx : dot;
 }
 
 double peak_copy(char *to, const char *from, int64_t bytes, double seconds)

@@ -1,7 +1,8 @@
 /*
  * peak: how fast one core multiplies and adds, and how fast it moves memory, at the very most.
  *
- * Loops of independent multiply-adds in registers, for the widest vectors that the processor has.
+ * Loops of independent multiply-adds in registers, for the widest vectors that the processor has
+ * and for its matrix unit.
  */
 #ifndef MT_MODEL_PEAK_H
 #define MT_MODEL_PEAK_H
@@ -12,7 +13,8 @@
  * none), over about `seconds`. */
 double peak_float(double seconds);
 
-/* Local.  The same of bf16 dot products with float sums (vdpbf16ps); 0 where there are none. */
+/* Local.  The same of bf16 products with float sums: the faster of vdpbf16ps and AMX's tdpbf16ps;
+ * 0 where there is neither. */
 double peak_bf16(double seconds);
 
 /* Local.  Bytes per second read and written by copying `bytes` from one buffer to the other. */
