@@ -1,8 +1,7 @@
 /*
- * In bf16 a weight's gradient cannot be added by the product, so it passes through room->sum, but
- * for the first pass that adds into gradients that are zero still.  The three layers of one input
- * become one product with a weight of three times the rows: their weights are rounded side by side
- * anyway.
+ * oneDNN cannot add a weight's gradient in bf16, so it passes through room->sum, but for the first
+ * pass that adds into gradients that are zero still.  The three layers of one input become one
+ * product with a weight of three times the rows: their weights are rounded side by side anyway.
  *
  * Refused: bf16 copies of all weights kept between steps (170 MB for BERT-base and a way to be
  * stale; rounding at the product costs 1.4 ms a layer against 56 ms of products at 800 tokens).
@@ -11,8 +10,10 @@
 
 #include <string.h>
 
+#include "trainer/model/activation.h"
 #include "trainer/model/bf16.h"
 #include "trainer/model/gemm.h"
+#include "trainer/model/gemm_amx.h"
 #include "trainer/model/kernel.h"
 #include "trainer/model/timing.h"
 
@@ -28,6 +29,12 @@ void dense_room_plan(struct dense_room *room, struct arena *a, const struct mode
     *room = (struct dense_room){0};
     if (m->precision == MODEL_FP32)
         return;
+    room->amx = gemm_by_amx();
+    if (room->amx) {
+        room->a = ARENA_TAKE(a, uint16_t, N * m->config.intermediate_size);
+        room->b = backward ? ARENA_TAKE(a, uint16_t, N * m->config.intermediate_size) : NULL;
+        return;
+    }
     room->a = ARENA_TAKE(a, uint16_t, N * wide);
     room->b = backward ? ARENA_TAKE(a, uint16_t, N * wide) : NULL;
     room->c = backward ? ARENA_TAKE(a, uint16_t, N * H) : NULL;
@@ -35,9 +42,26 @@ void dense_room_plan(struct dense_room *room, struct arena *a, const struct mode
     room->sum = ARENA_TAKE(a, real, larger(N * 3 * H, backward ? H * wide : 0));
 }
 
+bool dense_keeps_half(const struct model *m)
+{
+    return m->precision == MODEL_BF16 && gemm_by_amx();
+}
+
+/* In bf16 by oneDNN: operands and weights are rounded into the room. */
 static bool in_bf16(const struct dense *d)
 {
     return d->room->w != NULL;
+}
+
+static struct gemm_amx_matrix amx_operand(struct operand x, int64_t columns, bool transposed)
+{
+    return (struct gemm_amx_matrix){x.rounded, x.at, columns, transposed};
+}
+
+static struct gemm_amx_matrix amx_weight(const struct dense *d, int32_t weight, int64_t in,
+                                         bool transposed)
+{
+    return (struct gemm_amx_matrix){NULL, weights_at(d->w, weight), in, transposed};
 }
 
 struct operand dense_operand(const struct dense *d, const real *x, int64_t columns, uint16_t *to)
@@ -65,7 +89,10 @@ static KERNEL void add(real *restrict to, const real *restrict from, int64_t cou
 void dense_forward(const struct dense *d, real *y, struct operand x, int32_t weight, int64_t in,
                    int64_t out)
 {
-    if (in_bf16(d))
+    if (d->room->amx)
+        gemm_amx_full((struct gemm_amx_full){y, out, false, NULL}, amx_operand(x, in, false),
+                      amx_weight(d, weight, in, true), d->N, out, in);
+    else if (in_bf16(d))
         gemm_forward_bf16(y, x.rounded, rounded_weight(d, weight, in * out), d->N, in, out);
     else
         gemm_forward(y, x.at, weights_at(d->w, weight), d->N, in, out);
@@ -75,6 +102,12 @@ void dense_forward(const struct dense *d, real *y, struct operand x, int32_t wei
 void dense_backward_input(const struct dense *d, real *dx, bool adds, struct operand dy,
                           int32_t weight, int64_t in, int64_t out)
 {
+    if (d->room->amx) {
+        gemm_amx_full((struct gemm_amx_full){dx, in, adds, NULL}, amx_operand(dy, out, false),
+                      amx_weight(d, weight, in, false), d->N, in, out);
+        timing_mark(TIMING_PRODUCTS);
+        return;
+    }
     if (!in_bf16(d)) {
         gemm_backward_input(dx, adds, dy.at, weights_at(d->w, weight), d->N, in, out);
         timing_mark(TIMING_PRODUCTS);
@@ -91,6 +124,12 @@ void dense_backward_weight(const struct dense *d, int32_t weight, struct operand
     real *gradient = weights_gradient(d->w, weight);
     if (!gradient)
         return;
+    if (d->room->amx) {
+        gemm_amx_full((struct gemm_amx_full){gradient, in, !d->w->zero, NULL},
+                      amx_operand(dy, out, true), amx_operand(x, in, false), out, in, d->N);
+        timing_mark(TIMING_PRODUCTS);
+        return;
+    }
     if (!in_bf16(d)) {
         gemm_backward_weight(gradient, dy.at, x.at, d->N, in, out);
         timing_mark(TIMING_PRODUCTS);
@@ -102,6 +141,127 @@ void dense_backward_weight(const struct dense *d, int32_t weight, struct operand
     if (to != gradient)
         add(gradient, to, in * out);
     timing_mark(TIMING_ROUNDING);
+}
+
+/* What the sums of a product of AMX go on into. */
+struct amx_activation {
+    const struct dense_activation *a;
+    int64_t F;
+    const real *bias; /* forward */
+    uint16_t *g, *du; /* [N,F] */
+    real *dbias;      /* [F], backward */
+};
+
+enum { PANEL = GEMM_AMX_PANEL };
+
+/* A panel to or from the rows of a matrix in bf16; zeros beyond its columns. */
+static KERNEL void store_half(uint16_t *restrict to, int64_t stride, const real *restrict from,
+                              int64_t rows, int64_t columns)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < columns; j++)
+            to[r * stride + j] = bf16_of(from[r * PANEL + j]);
+}
+
+static KERNEL void load_half(real *restrict to, const uint16_t *restrict from, int64_t stride,
+                             int64_t rows, int64_t columns)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t j = 0; j < columns; j++)
+            to[r * PANEL + j] = (real)bf16_value(from[r * stride + j]);
+        for (int64_t j = columns; j < PANEL; j++)
+            to[r * PANEL + j] = 0;
+    }
+}
+
+static void activation_finish_forward(void *context, real *sums, int64_t row, int64_t rows,
+                                      int64_t column, int64_t columns)
+{
+    const struct amx_activation *c = context;
+    int64_t at = row * c->F + column;
+    real g[PANEL * PANEL];
+    for (int64_t r = 0; r < rows; r++)
+        add(sums + r * PANEL, c->bias + column, columns);
+    store_half(c->a->half + at, c->F, sums, rows, columns);
+    load_half(sums, c->a->half + at, c->F, rows, columns);
+    activation_values(c->a->act, rows * PANEL, sums, g);
+    store_half(c->g + at, c->F, g, rows, columns);
+}
+
+static void activation_finish_backward(void *context, real *sums, int64_t row, int64_t rows,
+                                       int64_t column, int64_t columns)
+{
+    const struct amx_activation *c = context;
+    int64_t at = row * c->F + column;
+    real u[PANEL * PANEL] = {0}, g[PANEL * PANEL];
+    load_half(u, c->a->half + at, c->F, rows, columns);
+    activation_slopes(c->a->act, rows * PANEL, u, g, sums);
+    store_half(c->g + at, c->F, g, rows, columns);
+    store_half(c->du + at, c->F, sums, rows, columns);
+    for (int64_t r = 0; r < rows; r++)
+        add(c->dbias + column, sums + r * PANEL, columns);
+}
+
+struct operand dense_activation_forward(const struct dense *d, const struct dense_activation *a,
+                                        struct operand x, int64_t in, int64_t F)
+{
+    const real *bias = weights_at(d->w, a->bias);
+    if (d->room->amx) {
+        struct amx_activation to = {.a = a, .F = F, .bias = bias, .g = d->room->a};
+        gemm_amx((struct gemm_amx_result){activation_finish_forward, &to},
+                 amx_operand(x, in, false), amx_weight(d, a->weight, in, true), d->N, F, in);
+        timing_mark(TIMING_PRODUCTS);
+        return (struct operand){NULL, to.g};
+    }
+    struct activation_out g = {a->room, d->room->a};
+    dense_forward(d, a->u, x, a->weight, in, F);
+    activation_forward(a->act, d->N, F, bias, a->u, g);
+    timing_mark(TIMING_ACTIVATION);
+    return (struct operand){g.rounded ? NULL : g.at, g.rounded};
+}
+
+/* act(u) alone. */
+static void activation_again(const struct dense *d, const struct dense_activation *a, int64_t F)
+{
+    real u[PANEL * PANEL] = {0}, g[PANEL * PANEL];
+    for (int64_t row = 0; row < d->N; row += PANEL)
+        for (int64_t j = 0; j < F; j += PANEL) {
+            int64_t rows = d->N - row < PANEL ? d->N - row : PANEL, at = row * F + j;
+            int64_t columns = F - j < PANEL ? F - j : PANEL;
+            load_half(u, a->half + at, F, rows, columns);
+            activation_values(a->act, rows * PANEL, u, g);
+            store_half(d->room->b + at, F, g, rows, columns);
+        }
+    timing_mark(TIMING_ACTIVATION);
+}
+
+struct dense_activation_gradients dense_activation_backward(const struct dense *d,
+                                                            const struct dense_activation *a,
+                                                            struct operand dy, int32_t weight_above,
+                                                            int64_t F, int64_t out, real *dg,
+                                                            real *dbias)
+{
+    if (d->room->amx) {
+        struct amx_activation to = {
+            .a = a, .F = F, .g = d->room->b, .du = d->room->a, .dbias = dbias};
+        if (weight_above < 0)
+            activation_again(d, a, F);
+        else
+            gemm_amx((struct gemm_amx_result){activation_finish_backward, &to},
+                     amx_operand(dy, out, false), amx_weight(d, weight_above, F, false), d->N, F,
+                     out);
+        timing_mark(TIMING_PRODUCTS);
+        return (struct dense_activation_gradients){{NULL, to.g}, {NULL, to.du}};
+    }
+    if (weight_above < 0)
+        memset(dg, 0, (size_t)(d->N * F) * sizeof *dg);
+    else
+        dense_backward_input(d, dg, false, dy, weight_above, F, out);
+    struct activation_out g = {a->room, d->room->b};
+    activation_backward(a->act, d->N, F, a->u, g, dg, d->room->a, dbias);
+    timing_mark(TIMING_ACTIVATION);
+    return (struct dense_activation_gradients){{g.rounded ? NULL : g.at, g.rounded},
+                                               {dg, d->room->a}};
 }
 
 static void round_weights(const struct dense *d, const struct dense_triple *t, int64_t H)
@@ -123,6 +283,14 @@ void dense_triple_forward(const struct dense *d, real *const y[3], struct operan
                           const struct dense_triple *t, int64_t H)
 {
     real *sum = d->room->sum;
+    if (d->room->amx) {
+        for (int i = 0; i < 3; i++)
+            gemm_amx_full((struct gemm_amx_full){y[i], H, false, weights_at(d->w, t->bias[i])},
+                          amx_operand(x, H, false), amx_weight(d, t->weight[i], H, true), d->N, H,
+                          H);
+        timing_mark(TIMING_PRODUCTS);
+        return;
+    }
     if (in_bf16(d)) {
         round_weights(d, t, H);
         gemm_forward_bf16(sum, x.rounded, d->room->w, d->N, H, 3 * H);

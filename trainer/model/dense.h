@@ -1,14 +1,17 @@
 /*
  * dense: the products of an encoder layer, in the model's precision.
  *
- * In fp32 an operand is the matrix itself and results are added where they belong.  In bf16 an
- * operand is a rounded copy, made once and used by all products that need it; weights are rounded
- * at the product; sums are float, and gradients are added in float.
+ * In fp32 an operand is the matrix itself and results are added where they belong.  In bf16 by AMX
+ * (trainer/model/gemm_amx.h) it is so too: operands are rounded while they are packed, and a
+ * product goes on into bias and activation while its sums are in cache.  In bf16 by oneDNN an
+ * operand is a rounded copy, made once and used by all products that need it, and weights are
+ * rounded at the product.  Sums are float, and gradients are added in float.
  */
 #ifndef MT_MODEL_DENSE_H
 #define MT_MODEL_DENSE_H
 
 #include "comm/base/arena.h"
+#include "io/bert_config.h"
 #include "trainer/model/model.h"
 #include "trainer/model/weights.h"
 
@@ -18,12 +21,13 @@ struct operand {
     const uint16_t *rounded;
 };
 
-/* Work space of the products of N rows; all NULL in fp32. */
+/* Work space of the products of N rows; all NULL in fp32, all but a and b in bf16 by AMX. */
 struct dense_room {
-    uint16_t *a, *b; /* [N, max(3H, F)] rounded operands that live at the same time */
+    uint16_t *a, *b; /* [N, max(3H, F)] rounded operands that live at the same time; AMX: [N,F] */
     uint16_t *c;     /* [N,H] */
     uint16_t *w;     /* [H, max(3H, F)] */
     real *sum;       /* [max(N 3H, H max(3H, F))] */
+    bool amx;
 };
 
 struct dense {
@@ -36,7 +40,7 @@ struct dense {
 void dense_room_plan(struct dense_room *room, struct arena *a, const struct model *m, int64_t N,
                      bool backward);
 
-/* Local.  x[N,columns] as an operand; `to` is a part of the room, NULL in fp32. */
+/* Local.  x[N,columns] as an operand; `to` is a part of the room, NULL where there is none. */
 struct operand dense_operand(const struct dense *d, const real *x, int64_t columns, uint16_t *to);
 
 /* Local.  y[N,out] = x[N,in] W^T. */
@@ -50,6 +54,34 @@ void dense_backward_input(const struct dense *d, real *dx, bool add, struct oper
 /* Local.  Adds dy[N,out]^T x[N,in] into the weight's gradient; nothing where it is frozen. */
 void dense_backward_weight(const struct dense *d, int32_t weight, struct operand dy,
                            struct operand x, int64_t in, int64_t out);
+
+/* The layer before the activation, F = `out` wide, and what forward keeps of it. */
+struct dense_activation {
+    enum activation act;
+    int32_t weight, bias;
+    real *u;        /* [N,F] before the activation, bias included; NULL: rounded */
+    uint16_t *half; /* [N,F] u in bf16, where the product writes it */
+    real *room;     /* [N,F]; one row in bf16 by oneDNN, NULL in bf16 by AMX */
+};
+
+/* Local.  Whether the model's products keep u in bf16. */
+bool dense_keeps_half(const struct model *m);
+
+/* Local.  u = x[N,in] W^T + bias; answers act(u), in room->a where it is rounded. */
+struct operand dense_activation_forward(const struct dense *d, const struct dense_activation *a,
+                                        struct operand x, int64_t in, int64_t F);
+
+/* Local.  act(u) again, in room->b, and du = dy[N,out] W act'(u), in room->a, with W of the layer
+ * above; dg[N,F] is where du lies in float (unused by AMX).  Adds the column sums of du into
+ * dbias[F].  Where `weight_above` is -1 du is not wanted and is zero. */
+struct dense_activation_gradients {
+    struct operand g, du;
+};
+struct dense_activation_gradients dense_activation_backward(const struct dense *d,
+                                                            const struct dense_activation *a,
+                                                            struct operand dy, int32_t weight_above,
+                                                            int64_t F, int64_t out, real *dg,
+                                                            real *dbias);
 
 /* Three dense layers H -> H of one input: queries, keys and values. */
 struct dense_triple {

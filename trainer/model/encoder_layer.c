@@ -8,9 +8,6 @@
  */
 #include "trainer/model/encoder_layer.h"
 
-#include <string.h>
-
-#include "trainer/model/activation.h"
 #include "trainer/model/attention.h"
 #include "trainer/model/timing.h"
 
@@ -32,7 +29,9 @@ void layer_keep_plan(struct layer_keep *keep, struct arena *a, const struct mode
     keep->xhat2 = ARENA_TAKE(a, real, N * H);
     keep->rstd1 = ARENA_TAKE(a, real, N);
     keep->rstd2 = ARENA_TAKE(a, real, N);
-    keep->u = ARENA_TAKE(a, real, N * m->config.intermediate_size);
+    bool half = dense_keeps_half(m);
+    keep->u = half ? NULL : ARENA_TAKE(a, real, N * m->config.intermediate_size);
+    keep->u_half = half ? ARENA_TAKE(a, uint16_t, N * m->config.intermediate_size) : NULL;
 }
 
 void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct model *m, int64_t N,
@@ -41,7 +40,8 @@ void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct m
     int64_t H = m->config.hidden_size, F = m->config.intermediate_size;
     int64_t T = m->config.max_position_embeddings < N ? m->config.max_position_embeddings : N;
     s->h1 = ARENA_TAKE(a, real, N * H);
-    s->g = ARENA_TAKE(a, real, m->precision == MODEL_FP32 ? N * F : F);
+    bool half = dense_keeps_half(m);
+    s->g = half ? NULL : ARENA_TAKE(a, real, m->precision == MODEL_FP32 ? N * F : F);
     s->attention = ARENA_TAKE(a, real, attention_room_plan(T, H / m->config.num_attention_heads));
     s->lanes = ARENA_TAKE(a, uint16_t, H + DROPOUT_SLACK);
     dense_room_plan(&s->dense, a, m, N, backward);
@@ -51,7 +51,7 @@ void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct m
     s->dcontext = ARENA_TAKE(a, real, N * H);
     s->dk = ARENA_TAKE(a, real, N * H);
     s->dv = ARENA_TAKE(a, real, N * H);
-    s->dg = ARENA_TAKE(a, real, N * F);
+    s->dg = half ? NULL : ARENA_TAKE(a, real, N * F);
     s->sink = ARENA_TAKE(a, real, 3 * larger(H, F));
 }
 
@@ -102,10 +102,15 @@ static struct dense_triple triple_of(const struct layer_call *c)
     return (struct dense_triple){{t->q_w, t->k_w, t->v_w}, {t->q_b, t->k_b, t->v_b}};
 }
 
-/* act(u) as an operand: its own buffer in fp32, room->`to` in bf16. */
-static struct operand activated(const struct activation_out *g)
+static struct dense_activation activation_of(const struct layer_call *c)
 {
-    return (struct operand){g->rounded ? NULL : g->at, g->rounded};
+    const struct layer_tensors *t = c->tensors;
+    return (struct dense_activation){.act = c->model->config.hidden_act,
+                                     .weight = t->f1_w,
+                                     .bias = t->f1_b,
+                                     .u = c->keep->u,
+                                     .half = c->keep->u_half,
+                                     .room = c->scratch->g};
 }
 
 /* Everything up to act(u), which it gives as the operand of the last product. */
@@ -114,8 +119,7 @@ static struct operand forward_to_activation(const struct layer_call *c, const re
     const struct layer_tensors *t = c->tensors;
     const struct layer_scratch *s = c->scratch;
     struct layer_keep *keep = c->keep;
-    int64_t N = c->batch->N, H = c->model->config.hidden_size;
-    int64_t F = c->model->config.intermediate_size;
+    int64_t H = c->model->config.hidden_size, F = c->model->config.intermediate_size;
     const struct weights *w = c->w;
 
     struct dense dense = dense_of(c);
@@ -132,11 +136,9 @@ static struct operand forward_to_activation(const struct layer_call *c, const re
     residual_norm_forward(&norm1, &drop1, c->batch, weights_at(w, t->o_b), x, s->h1, s->lanes);
     timing_mark(TIMING_NORM);
 
-    struct activation_out g = {s->g, s->dense.a};
-    dense_forward(&dense, keep->u, dense_operand(&dense, s->h1, H, s->dense.a), t->f1_w, H, F);
-    activation_forward(c->model->config.hidden_act, N, F, weights_at(w, t->f1_b), keep->u, g);
-    timing_mark(TIMING_ACTIVATION);
-    return activated(&g);
+    struct dense_activation inner = activation_of(c);
+    struct operand h1 = dense_operand(&dense, s->h1, H, s->dense.a);
+    return dense_activation_forward(&dense, &inner, h1, H, F);
 }
 
 void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
@@ -215,18 +217,14 @@ static void feed_forward_backward(const struct layer_call *c, const struct reach
         return;
     struct dense dense = dense_of(c);
     struct operand dyo = dense_operand(&dense, dy, H, s->dense.c);
-    struct activation_out g = {s->g, s->dense.b};
-    if (r->feed1)
-        dense_backward_input(&dense, s->dg, false, dyo, t->f2_w, F, H);
-    else
-        memset(s->dg, 0, (size_t)(N * F) * sizeof *s->dg);
-    activation_backward(c->model->config.hidden_act, N, F, c->keep->u, g, s->dg, s->dense.a,
-                        weights_gradient_or(w, t->f1_b, s->sink));
-    timing_mark(TIMING_ACTIVATION);
-    dense_backward_weight(&dense, t->f2_w, dyo, activated(&g), F, H);
+    struct dense_activation inner = activation_of(c);
+    struct dense_activation_gradients gradients =
+        dense_activation_backward(&dense, &inner, dyo, r->feed1 ? t->f2_w : -1, F, H, s->dg,
+                                  weights_gradient_or(w, t->f1_b, s->sink));
+    struct operand duo = gradients.du;
+    dense_backward_weight(&dense, t->f2_w, dyo, gradients.g, F, H);
     if (!r->feed1)
         return;
-    struct operand duo = {s->dg, s->dense.a};
     if (weights_trains(w, t->f1_w)) {
         layer_norm_output(&norm1, N, s->h1);
         timing_mark(TIMING_NORM);
