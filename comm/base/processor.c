@@ -1,19 +1,43 @@
 /* See processor.h. */
 #include "comm/base/processor.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "comm/base/status.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 static void add(char *text, size_t bytes, const char *name)
 {
     size_t used = strlen(text);
     (void)snprintf(text + used, bytes - used, "%s%s", used > 0 ? " " : "", name);
+}
+
+static bool amx;
+
+static void ask_for_amx(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM of arch_prctl */
+    unsigned a, b, c, d;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0)
+        return;
+    bool multiplies = (d >> 22 & 1) != 0, has_tiles = (d >> 24 & 1) != 0;
+    amx = multiplies && has_tiles && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+#endif
+}
+
+bool processor_allows_amx(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, ask_for_amx);
+    return amx;
 }
 
 const char *processor_features(void)
@@ -33,8 +57,7 @@ const char *processor_features(void)
     CHECK("avx512vl")
     CHECK("avx512bf16")
 #undef CHECK
-    unsigned a, b, c, d;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) != 0)
+    if (processor_allows_amx())
         add(text, sizeof text, "amx-bf16");
 #elif defined(__aarch64__)
     add(text, sizeof text, "neon");

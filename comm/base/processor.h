@@ -2,7 +2,13 @@
 #ifndef MT_BASE_PROCESSOR_H
 #define MT_BASE_PROCESSOR_H
 
+#include <stdbool.h>
+
 /* Local.  "avx2 fma avx512f avx512_bf16 ...": the features that matter to the kernels; static. */
 const char *processor_features(void);
+
+/* Local.  Whether the processor multiplies tiles of bf16 (AMX) and the system lets this process do
+ * so: Linux gives the tiles' registers only to whoever asks, as the first call does. */
+bool processor_allows_amx(void);
 
 #endif

@@ -34,6 +34,14 @@ for np in 1 2 3 8; do
             "$(hash_of "runs/shard$np")"
 done
 
+# So it is in bf16 (where this machine has none, in fp32 once more).
+must 1 job.cfg --set run_dir=runs/half1 --set 'model.precision="bf16"'
+half=$(hash_of runs/half1)
+for np in 2 3 8; do
+    must "$np" job.cfg --set "run_dir=runs/half$np" --set 'model.precision="bf16"' &&
+        equal "np $np gives the bits of np 1 in bf16" "$half" "$(hash_of "runs/half$np")"
+done
+
 # The vendor's reduction adds in another order: near, but not promised to be the same bits.
 for np in 2 3; do
     must "$np" job.cfg --set "run_dir=runs/mpi$np" --set 'reduction="mpi"' &&

@@ -12,6 +12,10 @@
  *
  * A sum runs over k in slices from 0 up, each from where the last one ended, whatever the blocks.
  *
+ * Refused: fetching ahead what the next block reads, by software (no faster where memory is the
+ * limit); all of k in one slice (a strip then does not fit the first cache: 1.7 instead of 2.3
+ * TFLOP/s).
+ *
  * Source: the instructions' arithmetic is that of Intel's Software Developer's Manual, TDPBF16PS;
  * the loops follow Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
  * (2008).
@@ -20,16 +24,15 @@
 
 #if defined(__x86_64__) && defined(__linux__) && !defined(MT_REAL_double)
 
-#include <cpuid.h>
 #include <immintrin.h>
-#include <pthread.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "comm/base/processor.h"
 #include "trainer/model/workspace.h"
 
 #define AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512bf16")))
+
+#define MEMORY_IS_WRITTEN __asm__ volatile("" ::: "memory")
+#define ALWAYS inline __attribute__((always_inline))
 
 enum {
     WIDE = 32,                /* rows of a strip, columns of a panel */
@@ -43,26 +46,11 @@ enum {
     BLOCK_COLUMNS = 768,
 };
 
-static bool allowed;
-
-static void ask(void)
-{
-    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM */
-    unsigned a, b, c, d;
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512vl") || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
-        return;
-    if ((d >> 22 & 1) == 0 || (d >> 24 & 1) == 0) /* amx-bf16, amx-tile */
-        return;
-    allowed = syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
-}
-
 bool gemm_amx_has(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, ask);
-    return allowed;
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && processor_allows_amx();
 }
 
 static int64_t round_up(int64_t x, int64_t to)
@@ -81,12 +69,12 @@ static inline __mmask32 first(int64_t count)
 }
 
 /* Up to 32 neighbours of one row of the matrix as it lies, rounded; zeros beyond `count`. */
-static inline AMX __m512i line(const struct gemm_amx_matrix *x, int64_t row, int64_t column,
-                               int64_t count)
+static ALWAYS AMX __m512i line(const struct gemm_amx_matrix *x, bool half, int64_t row,
+                               int64_t column, int64_t count)
 {
     __mmask32 mask = first(count);
     int64_t at = row * x->stride + column;
-    if (x->half)
+    if (half)
         return _mm512_maskz_loadu_epi16(mask, x->half + at);
     __m512 low = _mm512_maskz_loadu_ps((__mmask16)mask, x->full + at);
     __m512 high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x->full + at + 16);
@@ -94,7 +82,7 @@ static inline AMX __m512i line(const struct gemm_amx_matrix *x, int64_t row, int
 }
 
 /* A tile of pairs the other way: t[i] pair j <-> t[j] pair i. */
-static inline AMX void transpose(__m512i t[16])
+static ALWAYS AMX void transpose(__m512i t[16])
 {
     __m512i u[16];
 #pragma GCC unroll 8
@@ -125,10 +113,15 @@ static inline AMX void transpose(__m512i t[16])
     }
 }
 
+/* A part of an operand: `count` of its rows (a) or columns (b) from `i`, `depth` of k from `k`. */
+struct part {
+    int64_t i, count, k, depth;
+};
+
 /* Two tiles side by side from 32 lines along k, or from 32 lines across k whose pairs are
  * interleaved; either gives one operand's tiles and, transposed, the other's. */
-static AMX void pack_step(char *to, const struct gemm_amx_matrix *x, bool along_k, bool of_b,
-                          int64_t i, int64_t wide, int64_t k, int64_t depth)
+static ALWAYS AMX void pack_step(char *to, const struct gemm_amx_matrix *x, bool half, bool along_k,
+                                 bool transposes, struct part p)
 {
     const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40,
                                          8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
@@ -136,16 +129,17 @@ static AMX void pack_step(char *to, const struct gemm_amx_matrix *x, bool along_
     __m512i t[32], none = _mm512_setzero_si512();
     if (along_k) {
         for (int64_t r = 0; r < 32; r++)
-            t[r] = r < wide ? line(x, i + r, k, depth) : none;
+            t[r] = r < p.count ? line(x, half, p.i + r, p.k, p.depth) : none;
     } else {
         for (int64_t r = 0; r < 16; r++) {
-            __m512i even = 2 * r < depth ? line(x, k + 2 * r, i, wide) : none;
-            __m512i odd = 2 * r + 1 < depth ? line(x, k + 2 * r + 1, i, wide) : none;
+            int64_t k = 2 * r;
+            __m512i even = k < p.depth ? line(x, half, p.k + k, p.i, p.count) : none;
+            __m512i odd = k + 1 < p.depth ? line(x, half, p.k + k + 1, p.i, p.count) : none;
             t[r] = _mm512_permutex2var_epi16(even, low, odd);
             t[r + 16] = _mm512_permutex2var_epi16(even, high, odd);
         }
     }
-    if (along_k == of_b) {
+    if (transposes) {
         transpose(t);
         transpose(t + 16);
     }
@@ -153,27 +147,66 @@ static AMX void pack_step(char *to, const struct gemm_amx_matrix *x, bool along_
         _mm512_store_si512(to + 64 * r, t[r]);
 }
 
-/* A part of an operand: `count` of its rows (a) or columns (b) from `i`, `depth` of k from `k`. */
-struct part {
-    int64_t i, count, k, depth;
-};
-
 /* Strips or panels one after the other, each with all its steps. */
-static AMX void pack(char *to, const struct gemm_amx_matrix *x, bool of_b, struct part p)
+static ALWAYS AMX void pack_as(char *to, const struct gemm_amx_matrix *x, bool half, bool along_k,
+                               bool transposes, struct part p)
 {
-    bool along_k = x->transposed == of_b;
     int64_t steps = round_up(p.depth, STEP) / STEP;
     for (int64_t s = 0; s < steps; s++)
-        for (int64_t j = 0; j < p.count; j += WIDE)
-            pack_step(to + (j / WIDE * steps + s) * STEP_BYTES, x, along_k, of_b, p.i + j,
-                      smaller(WIDE, p.count - j), p.k + s * STEP,
-                      smaller(STEP, p.depth - s * STEP));
+        for (int64_t j = 0; j < p.count; j += WIDE) {
+            struct part one = {p.i + j, smaller(WIDE, p.count - j), p.k + s * STEP,
+                               smaller(STEP, p.depth - s * STEP)};
+            char *at = to + (j / WIDE * steps + s) * STEP_BYTES;
+            if (one.count == WIDE && one.depth == STEP)
+                pack_step(at, x, half, along_k, transposes,
+                          (struct part){one.i, WIDE, one.k, STEP});
+            else
+                pack_step(at, x, half, along_k, transposes, one);
+        }
+}
+
+/* Strips of rows that lie along k already: copied a row at a time, as memory likes to be read. */
+static ALWAYS AMX void pack_rows(char *to, const struct gemm_amx_matrix *x, bool half,
+                                 struct part p)
+{
+    int64_t steps = round_up(p.depth, STEP) / STEP, all = round_up(p.count, WIDE);
+    for (int64_t r = 0; r < all; r++) {
+        char *at = to + r / WIDE * steps * STEP_BYTES + r % WIDE * 64;
+        for (int64_t s = 0; s < steps; s++) {
+            __m512i v = _mm512_setzero_si512();
+            if (r < p.count)
+                v = line(x, half, p.i + r, p.k + s * STEP, p.depth - s * STEP);
+            _mm512_store_si512(at + s * STEP_BYTES, v);
+        }
+    }
+}
+
+static AMX void pack(char *to, const struct gemm_amx_matrix *x, bool of_b, struct part p)
+{
+    bool along_k = x->transposed == of_b, half = x->half != NULL;
+    if (along_k && !of_b && half)
+        pack_rows(to, x, true, p);
+    else if (along_k && !of_b)
+        pack_rows(to, x, false, p);
+    else if (along_k && half)
+        pack_as(to, x, true, true, true, p);
+    else if (along_k)
+        pack_as(to, x, false, true, true, p);
+    else if (of_b && half)
+        pack_as(to, x, true, false, false, p);
+    else if (of_b)
+        pack_as(to, x, false, false, false, p);
+    else if (half)
+        pack_as(to, x, true, false, true, p);
+    else
+        pack_as(to, x, false, false, true, p);
 }
 
 /* sums[32][32] = or += a strip times a panel over `steps` steps. */
 static AMX void multiply(float *sums, bool add, const char *a, const char *b, int64_t steps)
 {
     enum { RIGHT = 16, BELOW = 16 * WIDE, STRIDE = 4 * WIDE };
+    MEMORY_IS_WRITTEN; /* the compiler does not know what tile loads read */
     if (add) {
         _tile_loadd(0, sums, STRIDE);
         _tile_loadd(1, sums + RIGHT, STRIDE);
@@ -207,6 +240,9 @@ static AMX void finish_full(void *context, real *sums, int64_t row, int64_t rows
     const struct gemm_amx_full *c = context;
     __mmask16 left = (__mmask16)first(columns), right = (__mmask16)(first(columns) >> 16);
     __m512 bias[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    /* what is only written need not be read first */
+    bool streams = !c->add && columns == WIDE &&
+                   (((uintptr_t)(c->at + column) | (uintptr_t)(c->stride * 4)) & 63) == 0;
     if (c->bias) {
         bias[0] = _mm512_maskz_loadu_ps(left, c->bias + column);
         bias[1] = _mm512_maskz_loadu_ps(right, c->bias + column + 16);
@@ -219,22 +255,28 @@ static AMX void finish_full(void *context, real *sums, int64_t row, int64_t rows
             low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(left, to));
             high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(right, to + 16));
         }
-        _mm512_mask_storeu_ps(to, left, low);
-        _mm512_mask_storeu_ps(to + 16, right, high);
+        if (streams) {
+            _mm512_stream_ps(to, low);
+            _mm512_stream_ps(to + 16, high);
+        } else {
+            _mm512_mask_storeu_ps(to, left, low);
+            _mm512_mask_storeu_ps(to + 16, right, high);
+        }
     }
 }
 
+/* Eight tiles of 16 rows of 64 bytes, as the instruction reads it.  A constant: the compiler does
+ * not know that the instruction reads more than its first bytes. */
+static const struct {
+    uint8_t palette, start, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tiles = {.palette = 1,
+           .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+           .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
 static AMX void configure(void)
 {
-    struct {
-        uint8_t palette, start, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } tiles = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        tiles.row_bytes[i] = 64;
-        tiles.rows[i] = 16;
-    }
     _tile_loadconfig(&tiles);
 }
 
@@ -264,7 +306,7 @@ struct product {
 static void plan(struct product *p)
 {
     int64_t deep = round_up(p->k, STEP), most = BLOCK_COLUMNS;
-    bool small = deep <= RESIDENT_K;
+    bool small = deep <= (p->a.transposed ? RESIDENT_K / 4 : RESIDENT_K);
     if (small)
         most = RESIDENT_BYTES / (2 * deep) / WIDE * WIDE;
     int64_t blocks = (p->n + most - 1) / most;
@@ -326,6 +368,7 @@ static AMX void run(struct product *p)
             multiply_block(p, (struct part){m, smaller(p->block_m, p->m - m), 0, 0}, columns);
     }
     _tile_release();
+    _mm_sfence(); /* streamed results are there for whoever is told of them */
 }
 
 void gemm_amx(struct gemm_amx_result to, struct gemm_amx_matrix a, struct gemm_amx_matrix b,
