@@ -91,7 +91,8 @@ static const struct option model_rows[] = {
      .offset = FIELD(job_model, precision),
      .choices = precision_names,
      .fallback = "fp32",
-     .help = "of products; sums and parameters are fp32 always"},
+     .help = "of products (bf16 by AMX where all ranks have it, else oneDNN); sums and parameters "
+             "stay fp32"},
     {.key = "products",
      .type = OPTION_CHOICE,
      .change = TRAJ,
