@@ -124,11 +124,11 @@ static mt_status measure(const struct bench *b, struct products *p, const char *
 
 static mt_status measure_all(struct bench *b, struct products *p)
 {
-    static const char *const library[] = {"openblas", "onednn"};
+    static const char *const library[] = {"native", "openblas", "onednn"};
     static const char *const library16[] = {"onednn", "amx"};
     static const char *const label16[] = {"onednn bf16", "amx bf16"};
     const char *why;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         if (gemm_choose(library[i]) == MT_OK)
             MT_TRY(measure(b, p, library[i], false));
         else

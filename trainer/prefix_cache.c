@@ -138,7 +138,7 @@ static mt_status make_key(struct prefix_cache *c)
     hash64_add_int(&h, is_pooled(s) ? (int64_t)s->model->pooling : -1);
     hash64_add_int(&h, ROW_BLOCK_SENTENCES);
     hash64_add_int(&h, ROW_BLOCK_TOKENS);
-    hash64_add_string(&h, gemm_description());
+    hash64_add_string(&h, gemm_identity());
     hash64_add_string(&h, s->model->precision == MODEL_BF16 ? gemm_chosen_bf16() : "fp32");
     bert_config_hash(&s->model->config, &h);
     for (int32_t i = 0; i < table->count; i++) {

@@ -10,6 +10,7 @@
 
 static const char *const library_name[] = {
     [JOB_PRODUCTS_AUTO] = "auto",
+    [JOB_PRODUCTS_NATIVE] = "native",
     [JOB_PRODUCTS_OPENBLAS] = "openblas",
     [JOB_PRODUCTS_ONEDNN] = "onednn",
 };

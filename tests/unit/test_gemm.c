@@ -18,7 +18,8 @@
 #include "trainer/model/bf16.h"
 #include "trainer/model/gemm.h"
 
-static const char *const libraries[] = {"openblas", "onednn"};
+static const char *const libraries[] = {"native", "openblas", "onednn"};
+enum { LIBRARIES = sizeof libraries / sizeof *libraries };
 
 static bool choose(int library)
 {
@@ -69,9 +70,10 @@ enum { SHAPES = sizeof shapes / sizeof *shapes };
 static void dense_products_agree_with_loops(void **state)
 {
     (void)state;
-    for (int s = 0; s < 2 * SHAPES; s++) {
-        int64_t rows = shapes[s / 2][0], in = shapes[s / 2][1], out = shapes[s / 2][2];
-        if (!choose(s % 2))
+    for (int s = 0; s < LIBRARIES * SHAPES; s++) {
+        const int64_t *shape = shapes[s / LIBRARIES];
+        int64_t rows = shape[0], in = shape[1], out = shape[2];
+        if (!choose(s % LIBRARIES))
             continue;
         float *x = numbers(rows * in, 1), *w = numbers(out * in, 2), *dy = numbers(rows * out, 3);
         float *y = numbers(rows * out, 4), *dx = numbers(rows * in, 5), *dw = numbers(out * in, 6);
@@ -97,10 +99,11 @@ static void dense_products_agree_with_loops(void **state)
 static void small_products_agree_with_loops(void **state)
 {
     (void)state;
-    for (int s = 0; s < 8 * SHAPES; s++) {
-        int64_t m = shapes[s / 8][0], n = shapes[s / 8][1], k = shapes[s / 8][2];
-        bool ta = s & 2, tb = s & 4;
-        if (!choose(s % 2))
+    for (int s = 0; s < 4 * LIBRARIES * SHAPES; s++) {
+        const int64_t *shape = shapes[s / 4 / LIBRARIES];
+        int64_t m = shape[0], n = shape[1], k = shape[2];
+        bool ta = s & 1, tb = s & 2;
+        if (!choose(s / 4 % LIBRARIES))
             continue;
         float *a = numbers(m * k, 1), *b = numbers(k * n, 2), *c = numbers(m * n, 3);
         double *want = plain(a, ta, b, tb, m, n, k);
@@ -268,7 +271,7 @@ static void check_bits(bool bf16)
 static void bits_depend_on_neither_thread_nor_alignment(void **state)
 {
     (void)state;
-    for (int l = 0; l < 2; l++)
+    for (int l = 0; l < LIBRARIES; l++)
         if (choose(l))
             check_bits(false);
     assert_int_equal(gemm_choose("auto"), MT_OK);

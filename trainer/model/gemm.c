@@ -1,13 +1,13 @@
 /*
- * One function for all float products, with two libraries behind it: CBLAS (dgemm in the derivative
- * tests) and oneDNN.
+ * One function for all float products, with three libraries behind it: our own, CBLAS (dgemm in the
+ * derivative tests) and oneDNN.
  *
  * Row-major operands are passed as they lie; transposition is a flag, so nothing is copied.
  * dW uses beta = 1 and lands in the flat gradient block directly.
  * Refused: threads inside a product (two single-threaded batches side by side are faster than one
  * product on two threads, and their bits do not depend on the thread count); choosing by a
- * measurement at the start (a busy machine would choose other bits at a resume: the rule is
- * oneDNN, whose kernels follow the processor and were the faster or equal ones wherever measured).
+ * measurement at the start (a busy machine would choose other bits at a resume: the rule is our
+ * own, whose bits no machine changes, wherever it is fast).
  */
 #include "trainer/model/gemm.h"
 
@@ -17,13 +17,20 @@
 
 #include "trainer/model/gemm_amx.h"
 #include "trainer/model/gemm_dnnl.h"
+#include "trainer/model/gemm_native.h"
 
-static bool use_openblas; /* false: oneDNN where it is built in */
-static bool avoid_amx;    /* also where the processor has it */
+enum library { AUTO, NATIVE, OPENBLAS, ONEDNN, LIBRARIES };
 
-static bool by_dnnl(void)
+static const char *const library_name[LIBRARIES] = {"auto", "native", "openblas", "onednn"};
+
+static enum library wanted = AUTO;
+static bool avoid_amx; /* also where the processor has it */
+
+static enum library library(void)
 {
-    return !use_openblas && gemm_dnnl_built();
+    if (wanted != AUTO)
+        return wanted;
+    return gemm_native_is_fast() ? NATIVE : gemm_dnnl_built() ? ONEDNN : OPENBLAS;
 }
 
 void gemm_init(void)
@@ -33,28 +40,39 @@ void gemm_init(void)
 
 mt_status gemm_choose(const char *name)
 {
-    bool dnnl = strcmp(name, "onednn") == 0, openblas = strcmp(name, "openblas") == 0;
-    if (!dnnl && !openblas && strcmp(name, "auto") != 0)
-        return MT_FAIL(MT_CONFIG, "products by \"%s\": choose auto, openblas or onednn", name);
-    if (dnnl && !gemm_dnnl_built())
+    enum library l = AUTO;
+    while (l < LIBRARIES && strcmp(name, library_name[l]) != 0)
+        l++;
+    if (l == LIBRARIES)
+        return MT_FAIL(MT_CONFIG, "products by \"%s\": choose auto, native, openblas or onednn",
+                       name);
+    if (l == ONEDNN && !gemm_dnnl_built())
         return MT_FAIL(MT_CONFIG, "products by onednn: this mttrain was built without oneDNN; "
                                   "install libdnnl-dev and build again, or choose openblas");
-    use_openblas = openblas;
+    wanted = l;
     return MT_OK;
 }
 
 const char *gemm_chosen(void)
 {
-    return by_dnnl() ? "onednn" : "openblas";
+    return library_name[library()];
 }
 
 const char *gemm_description(void)
 {
     static _Thread_local char text[160];
-    if (by_dnnl())
+    if (library() == ONEDNN)
         return gemm_dnnl_description();
-    snprintf(text, sizeof text, "%s (%s)", openblas_get_config(), openblas_get_corename());
+    if (library() == NATIVE)
+        snprintf(text, sizeof text, "native %s", gemm_native_set());
+    else
+        snprintf(text, sizeof text, "%s (%s)", openblas_get_config(), openblas_get_corename());
     return text;
+}
+
+const char *gemm_identity(void)
+{
+    return library() == NATIVE ? library_name[NATIVE] : gemm_description();
 }
 
 bool gemm_has_bf16(const char **why)
@@ -96,7 +114,27 @@ const char *gemm_chosen_bf16(void)
     return gemm_by_amx() ? "amx" : gemm_dnnl_has_bf16() ? "onednn" : "";
 }
 
-/* c[m,n] = alpha op(a) op(b) + beta c */
+#if !defined(MT_REAL_double)
+static void multiply_native(real *c, int64_t c_stride, real alpha, bool adds, struct gemm_view a,
+                            struct gemm_view b, int64_t m, int64_t n, int64_t k)
+{
+    gemm_native(&(struct gemm_product){.c = c,
+                                       .c_stride = c_stride,
+                                       .a = a.at,
+                                       .a_row = a.transposed ? 1 : a.stride,
+                                       .a_k = a.transposed ? a.stride : 1,
+                                       .b = b.at,
+                                       .b_k = b.transposed ? 1 : b.stride,
+                                       .b_column = b.transposed ? b.stride : 1,
+                                       .m = m,
+                                       .n = n,
+                                       .k = k,
+                                       .add = adds,
+                                       .alpha = alpha});
+}
+#endif
+
+/* c[m,n] = alpha op(a) op(b) + beta c, where beta is 0, or it is 1 and alpha, too */
 static void multiply(real *c, int64_t c_stride, real alpha, real beta, struct gemm_view a,
                      struct gemm_view b, int64_t m, int64_t n, int64_t k)
 {
@@ -105,7 +143,9 @@ static void multiply(real *c, int64_t c_stride, real alpha, real beta, struct ge
                 b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a.at,
                 (int)a.stride, b.at, (int)b.stride, beta, c, (int)c_stride);
 #else
-    if (by_dnnl())
+    if (library() == NATIVE)
+        multiply_native(c, c_stride, alpha, beta != 0, a, b, m, n, k);
+    else if (library() == ONEDNN)
         gemm_dnnl_float(c, c_stride, alpha, beta,
                         (struct gemm_dnnl_matrix){a.at, a.stride, a.transposed},
                         (struct gemm_dnnl_matrix){b.at, b.stride, b.transposed}, m, n, k);

@@ -1,8 +1,10 @@
 /*
- * gemm: the matrix products of the model, behind one interface that a second library can serve.
+ * gemm: the matrix products of the model, behind one interface that several libraries can serve.
  *
  * All matrices are dense and row-major.  Bits: one shape gives the same bits at any alignment and
- * from any thread; the rows of a product may change when its number of rows changes.
+ * from any thread.  With openblas and onednn the rows of a product may change when its number of
+ * rows changes; with native no element depends on what is computed beside it, nor on the machine
+ * (gemm_native.h).
  */
 #ifndef MT_MODEL_GEMM_H
 #define MT_MODEL_GEMM_H
@@ -17,17 +19,22 @@
  * To be called before products run at the same time; model_init does. */
 void gemm_init(void);
 
-/* Local.  Which library multiplies, for the whole process and before products run: "openblas",
- * "onednn", or "auto" = the first of onednn, openblas that was built in, a choice that is the same
- * on every machine of one build.  The choice is part of the bits.  Without a call: auto.
+/* Local.  Which library multiplies, for the whole process and before products run: "native",
+ * "openblas", "onednn", or "auto" = native where the processor multiplies and adds in one vector
+ * operation (AVX2, AVX-512, NEON), else the first of onednn, openblas that was built in.  The
+ * choice is part of the bits.  Without a call: auto.  bf16 products go to oneDNN in any case.
  * Errors: CONFIG for another name, or for onednn where it is not built in. */
 mt_status gemm_choose(const char *name) MT_CHECKED;
 
-/* Local.  "openblas" or "onednn"; static. */
+/* Local.  "native", "openblas" or "onednn"; static. */
 const char *gemm_chosen(void);
 
-/* Local.  The library that multiplies, and its kernels ("oneDNN 2.6.3 avx512_core_bf16"). */
+/* Local.  The library that multiplies, and its kernels ("native avx512"). */
 const char *gemm_description(void);
+
+/* Local.  What the bits of products depend on: "native", which has the same everywhere, or the
+ * description of another library. */
+const char *gemm_identity(void);
 
 /* Local.  Whether this machine multiplies bf16 in hardware and a library here can use it; where
  * not, *why (static) says what is missing. */

@@ -1,0 +1,23 @@
+/* Products on AVX2; see gemm_blocks.h. */
+#include "trainer/model/gemm_native.h"
+
+#if defined(__x86_64__)
+
+#include "trainer/model/gemm_lanes_avx2.h"
+/* before what stands on it */
+#include "trainer/model/gemm_blocks.h"
+
+LANES_TARGET void gemm_avx2(const struct gemm_product *p, float *room)
+{
+    multiply(p, room);
+}
+
+#else
+
+void gemm_avx2(const struct gemm_product *p, float *room)
+{
+    (void)p, (void)room;
+    __builtin_trap();
+}
+
+#endif

@@ -1,0 +1,217 @@
+/*
+ * gemm_blocks: a whole product from tiles; every instruction set compiles it once.
+ *
+ * A block of b, packed, stays in the second-level cache (K_BLOCK x N_BLOCK: 1.1 MB of the 2 MB of a
+ * Sapphire Rapids) and streams through the first-level one; a panel of a stays in the latter. Tiles
+ * walk along the rows of c, and the next one's lines come meanwhile, as do the lines of the
+ * operands that will be packed next: what is left of packing is its instructions.
+ * Refused: a panel of b that stays in the first-level cache while a streams, the usual order (it
+ * walks down the columns of c: its reads and writes then cost 20 %).
+ *
+ * Small products pack what they must (b transposed) or what is read often enough.
+ * Include one of gemm_lanes_*.h before it.
+ */
+#ifndef MT_MODEL_GEMM_BLOCKS_H
+#define MT_MODEL_GEMM_BLOCKS_H
+
+#include "trainer/model/gemm_native.h"
+#include "trainer/model/gemm_tile.h"
+/* after tiles */
+#include "trainer/model/gemm_pack.h"
+
+enum {
+    K_BLOCK = 384,
+    N_BLOCK = 768,
+    A_PANELS = 8, /* packed together: they share lines of a transposed a */
+    ROOM_B = K_BLOCK * N_BLOCK,
+    ROOM_A = K_BLOCK * TILE_ROWS * A_PANELS + LANES
+};
+_Static_assert((ROOM_A + ROOM_B) * sizeof(float) <= GEMM_ROOM_BYTES, "packed blocks fit the room");
+_Static_assert(N_BLOCK % TILE_COLUMNS == 0, "whole panels");
+_Static_assert(TILE_VECTORS == 2, "as the table of tiles has it");
+
+typedef void (*tile_function)(const struct tile *);
+
+#define TILE(rows, vectors, part, packed)                                                          \
+    static LANES_TARGET void tile_##rows##_##vectors##_##part##_##packed(const struct tile *t)     \
+    {                                                                                              \
+        tile_multiply(t, rows, vectors, part, packed);                                             \
+    }
+#define TILES(rows)                                                                                \
+    TILE(rows, 1, 0, 0)                                                                            \
+    TILE(rows, 1, 1, 0)                                                                            \
+    TILE(rows, 2, 0, 0)                                                                            \
+    TILE(rows, 2, 1, 0)                                                                            \
+    TILE(rows, 1, 0, 1)                                                                            \
+    TILE(rows, 1, 1, 1)                                                                            \
+    TILE(rows, 2, 0, 1)                                                                            \
+    TILE(rows, 2, 1, 1)
+#define NAMES(rows)                                                                                \
+    {                                                                                              \
+        {{tile_##rows##_1_0_0, tile_##rows##_1_0_1}, {tile_##rows##_1_1_0, tile_##rows##_1_1_1}},  \
+            {{tile_##rows##_2_0_0, tile_##rows##_2_0_1},                                           \
+             {tile_##rows##_2_1_0, tile_##rows##_2_1_1}},                                          \
+    }
+
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+#if TILE_ROWS >= 6
+TILES(5)
+TILES(6)
+#endif
+#if TILE_ROWS >= 12
+TILES(7)
+TILES(8)
+TILES(9)
+TILES(10)
+TILES(11)
+TILES(12)
+#endif
+#if TILE_ROWS >= 14
+TILES(13)
+TILES(14)
+#endif
+
+static const tile_function tile_of[TILE_ROWS][TILE_VECTORS][2][2] = {
+    NAMES(1),  NAMES(2),  NAMES(3), NAMES(4),
+#if TILE_ROWS >= 6
+    NAMES(5),  NAMES(6),
+#endif
+#if TILE_ROWS >= 12
+    NAMES(7),  NAMES(8),  NAMES(9), NAMES(10), NAMES(11), NAMES(12),
+#endif
+#if TILE_ROWS >= 14
+    NAMES(13), NAMES(14),
+#endif
+};
+
+struct span {
+    int64_t begin, size;
+};
+
+/* Part `i` of `count` parts of n that differ by one at most; the empty one behind them. */
+static struct span span_of(int64_t n, int64_t count, int64_t i)
+{
+    int64_t size = n / count, more = n % count;
+    return (struct span){i * size + least(i, more), i < count ? size + (i < more) : 0};
+}
+
+static int64_t parts(int64_t n, int64_t most)
+{
+    return (n + most - 1) / most;
+}
+
+/* What a pass over c needs: part of the columns, part of k. */
+struct block {
+    const struct gemm_product *p;
+    struct span k, n;
+    int64_t row_panels, panels; /* of c, up and down and across */
+    bool pack_a, pack_b;
+    float *room_a, *room_b;
+    struct fetch next_b;
+    int64_t next_b_lines, next_a_lines; /* to fetch at each tile */
+};
+
+static const float *b_at(const struct block *b)
+{
+    return b->p->b + b->k.begin * b->p->b_k + b->n.begin * b->p->b_column;
+}
+
+static const float *a_at(const struct block *b, int64_t row)
+{
+    return b->p->a + row * b->p->a_row + b->k.begin * b->p->a_k;
+}
+
+static LANES_TARGET void pack_block(const struct block *b)
+{
+    const struct gemm_product *p = b->p;
+    for (int64_t j = 0; j < b->n.size; j += TILE_COLUMNS)
+        pack_b(b->room_b + j * b->k.size, b_at(b) + j * p->b_column, p->b_k, p->b_column,
+               least(TILE_COLUMNS, b->n.size - j), b->k.size);
+}
+
+/* Packs the group of panels of a that begins with `panel`; what to fetch for the next one. */
+static LANES_TARGET struct fetch pack_group(const struct block *b, int64_t panel)
+{
+    const struct gemm_product *p = b->p;
+    int64_t end = least(panel + A_PANELS, b->row_panels);
+    for (int64_t i = panel; i < end; i++) {
+        struct span rows = span_of(p->m, b->row_panels, i);
+        pack_a(b->room_a + (i - panel) * TILE_ROWS * b->k.size, a_at(b, rows.begin), p->a_row,
+               p->a_k, rows.size, b->k.size);
+    }
+    struct span from = span_of(p->m, b->row_panels, end);
+    struct span to = span_of(p->m, b->row_panels, least(end + A_PANELS, b->row_panels));
+    return fetch_matrix(a_at(b, from.begin), p->a_row, p->a_k, to.begin - from.begin, b->k.size);
+}
+
+static LANES_TARGET void multiply_block(struct block *b, struct tile *t)
+{
+    const struct gemm_product *p = b->p;
+    struct fetch next_a = {0};
+    for (int64_t i = 0; i < b->row_panels; i++) {
+        struct span rows = span_of(p->m, b->row_panels, i);
+        if (b->pack_a && i % A_PANELS == 0)
+            next_a = pack_group(b, i);
+        t->a = b->pack_a ? b->room_a + i % A_PANELS * TILE_ROWS * t->k : a_at(b, rows.begin);
+        for (int64_t j = 0; j < b->n.size; j += TILE_COLUMNS) {
+            int64_t columns = least(TILE_COLUMNS, b->n.size - j), vectors = parts(columns, LANES);
+            t->last = columns - (vectors - 1) * LANES;
+            t->b = b->pack_b ? b->room_b + j * t->k : b_at(b) + j;
+            t->c = p->c + rows.begin * p->c_stride + b->n.begin + j;
+            t->next_c = t->c + TILE_COLUMNS;
+            fetch_lines(&next_a, b->next_a_lines);
+            fetch_lines(&b->next_b, b->next_b_lines);
+            tile_of[rows.size - 1][vectors - 1][t->last < LANES][b->pack_a](t);
+        }
+    }
+}
+
+/* Takes part `i` of k within n. */
+static void set_part(struct block *b, int64_t i)
+{
+    int64_t k_parts = parts(b->p->k, K_BLOCK) + (b->p->k == 0), n_part = i / k_parts;
+    b->k = span_of(b->p->k, k_parts, i % k_parts);
+    b->n = (struct span){n_part * N_BLOCK, least(N_BLOCK, b->p->n - n_part * N_BLOCK)};
+    b->panels = parts(b->n.size, TILE_COLUMNS);
+}
+
+static void plan_fetches(struct block *b, int64_t next)
+{
+    struct block n = *b;
+    set_part(&n, next);
+    b->next_b = fetch_matrix(b_at(&n), b->p->b_k, b->p->b_column, n.k.size, n.n.size);
+    b->next_b_lines = n.k.size * n.n.size / (TILE_LINE * b->panels * b->row_panels) + 2;
+    b->next_a_lines = b->k.size * TILE_ROWS / (TILE_LINE * b->panels) + 2;
+}
+
+static LANES_TARGET void multiply(const struct gemm_product *p, float *room)
+{
+    int64_t k_parts = parts(p->k, K_BLOCK) + (p->k == 0);
+    int64_t all = k_parts * parts(p->n, N_BLOCK);
+    struct block b = {.p = p,
+                      .row_panels = parts(p->m, TILE_ROWS),
+                      .pack_a = p->n > 4 * TILE_COLUMNS,
+                      .pack_b = p->b_column != 1 || (p->m > 3 * TILE_ROWS && p->k > 48),
+                      .room_a = room + ROOM_B,
+                      .room_b = room};
+    for (int64_t i = 0; i < all; i++) {
+        set_part(&b, i);
+        if (b.pack_b)
+            pack_block(&b);
+        if (b.pack_a)
+            plan_fetches(&b, i + 1 < all ? i + 1 : i);
+        struct tile t = {.c_stride = p->c_stride,
+                         .k = b.k.size,
+                         .add = p->add || b.k.begin > 0,
+                         .alpha = b.k.begin + b.k.size == p->k ? p->alpha : 1,
+                         .a_row = b.pack_a ? 1 : p->a_row,
+                         .a_k = b.pack_a ? TILE_ROWS : p->a_k,
+                         .b_k = b.pack_b ? TILE_COLUMNS : p->b_k};
+        multiply_block(&b, &t);
+    }
+}
+
+#endif
