@@ -16,7 +16,12 @@
 #include "schedules/schedule.h"
 
 enum job_precision { JOB_FP32, JOB_BF16 };
-enum job_products { JOB_PRODUCTS_AUTO, JOB_PRODUCTS_NATIVE, JOB_PRODUCTS_OPENBLAS, JOB_PRODUCTS_ONEDNN };
+enum job_products {
+    JOB_PRODUCTS_AUTO,
+    JOB_PRODUCTS_NATIVE,
+    JOB_PRODUCTS_OPENBLAS,
+    JOB_PRODUCTS_ONEDNN
+};
 enum job_init { JOB_INIT_PATH, JOB_INIT_RANDOM };
 enum job_cased { JOB_CASED_AUTO, JOB_CASED_NO, JOB_CASED_YES };
 enum job_utf8 { JOB_UTF8_REPLACE, JOB_UTF8_ERROR };
