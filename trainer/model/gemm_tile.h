@@ -19,6 +19,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Loops of a constant number of rounds vanish, or sums would not lie in registers. */
+#if defined(__clang__)
+#define TILE_UNROLL _Pragma("clang loop unroll(full)")
+#define TILE_UNROLL_2 _Pragma("clang loop unroll_count(2)")
+#else
+#define TILE_UNROLL _Pragma("GCC unroll 16")
+#define TILE_UNROLL_2 _Pragma("GCC unroll 2")
+#endif
+
 /* c[rows, columns] = alpha a b, or c + a b where add. */
 struct tile {
     float *c; /* [rows, columns], rows c_stride apart */
@@ -39,24 +48,33 @@ struct tile {
 enum { TILE_STEP = 16, TILE_AHEAD = 8, TILE_LINE = 16 };
 
 LANES_INLINE void tile_begin(lanes sum[TILE_ROWS][TILE_VECTORS], const struct tile *t,
-                             const int rows, const int vectors, const bool part)
+                             const int rows, const int vectors, const bool part, const bool add)
 {
     const float *c = t->c;
     const int64_t c_stride = t->c_stride;
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++, c += c_stride) {
+        TILE_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            if (!add)
+                sum[i][v] = lanes_set(0);
+            else if (part && v == vectors - 1)
+                sum[i][v] = lanes_load_part(c + v * LANES, lanes_first(t->last));
+            else
+                sum[i][v] = lanes_load(c + v * LANES);
+        }
+    }
+}
+
+LANES_INLINE void tile_scale(lanes sum[TILE_ROWS][TILE_VECTORS], float alpha, const int rows,
+                             const int vectors)
+{
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++) {
+        TILE_UNROLL
         for (int v = 0; v < vectors; v++)
-            sum[i][v] = lanes_set(0);
-    if (!t->add)
-        return;
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++, c += c_stride)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            sum[i][v] = part && v == vectors - 1
-                            ? lanes_load_part(c + v * LANES, lanes_first(t->last))
-                            : lanes_load(c + v * LANES);
+            sum[i][v] = lanes_multiply(sum[i][v], lanes_set(alpha));
+    }
 }
 
 LANES_INLINE void tile_end(lanes sum[TILE_ROWS][TILE_VECTORS], const struct tile *t, const int rows,
@@ -64,21 +82,18 @@ LANES_INLINE void tile_end(lanes sum[TILE_ROWS][TILE_VECTORS], const struct tile
 {
     float *c = t->c;
     const int64_t c_stride = t->c_stride, last = t->last;
-    const float alpha = t->alpha;
-    if (alpha != 1)
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++)
-                sum[i][v] = lanes_multiply(sum[i][v], lanes_set(alpha));
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++, c += c_stride)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
+    if (t->alpha != 1)
+        tile_scale(sum, t->alpha, rows, vectors);
+    TILE_UNROLL
+    for (int i = 0; i < rows; i++, c += c_stride) {
+        TILE_UNROLL
+        for (int v = 0; v < vectors; v++) {
             if (part && v == vectors - 1)
                 lanes_store_part(c + v * LANES, lanes_first(last), sum[i][v]);
             else
                 lanes_store(c + v * LANES, sum[i][v]);
+        }
+    }
 }
 
 /* One tile of `rows` x `vectors` vectors, of which the last is whole unless `part`; where `packed`,
@@ -90,37 +105,40 @@ LANES_INLINE void tile_multiply(const struct tile *t, const int rows, const int 
     lanes sum[TILE_ROWS][TILE_VECTORS];
     const float *base[(TILE_ROWS + 2) / 3], *a = t->a, *b = t->b, *next_c = t->next_c;
     const int64_t a_row = t->a_row, a_k = t->a_k, b_k = t->b_k, k = t->k, last = t->last;
-#pragma GCC unroll 16
+    TILE_UNROLL
     for (int i = 0; i < rows; i += 3)
         base[i / 3] = a + i * a_row;
-    tile_begin(sum, t, rows, vectors, part);
+    if (t->add)
+        tile_begin(sum, t, rows, vectors, part, true);
+    else
+        tile_begin(sum, t, rows, vectors, part, false);
     for (int64_t step = 0; step < k; step += TILE_STEP) {
         if (next_c && step < TILE_STEP * rows) {
-#pragma GCC unroll 4
+            TILE_UNROLL
             for (int v = 0; v < vectors; v += TILE_LINE / LANES)
                 __builtin_prefetch(next_c + v * LANES);
             next_c += t->c_stride;
         }
-#pragma GCC unroll 2
+        TILE_UNROLL_2
         for (int64_t l = k - step < TILE_STEP ? k - step : TILE_STEP; l > 0; l--, b += b_k) {
             lanes row[TILE_VECTORS];
-#pragma GCC unroll 4
+            TILE_UNROLL
             for (int v = 0; v < vectors; v += TILE_LINE / LANES)
                 __builtin_prefetch(b + v * LANES + TILE_AHEAD * b_k);
-#pragma GCC unroll 4
+            TILE_UNROLL
             for (int v = 0; v < vectors; v++)
                 row[v] = part && v == vectors - 1
                              ? lanes_load_part(b + v * LANES, lanes_first(last))
                              : lanes_load(b + v * LANES);
-#pragma GCC unroll 16
+            TILE_UNROLL
             for (int i = 0; i < rows; i++) {
                 lanes x = lanes_set(packed ? a[i] : base[i / 3][i % 3 * a_row]);
-#pragma GCC unroll 4
+                TILE_UNROLL
                 for (int v = 0; v < vectors; v++)
                     sum[i][v] = lanes_multiply_add(x, row[v], sum[i][v]);
             }
             a += TILE_ROWS;
-#pragma GCC unroll 16
+            TILE_UNROLL
             for (int i = 0; i < rows; i += 3)
                 base[i / 3] += a_k;
         }
