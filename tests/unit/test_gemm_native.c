@@ -122,8 +122,19 @@ static void elements_are_chains_at_the_edges_of_tiles_and_blocks(void **state)
 static void an_empty_sum_is_zero_or_what_was_there(void **state)
 {
     (void)state;
-    static const struct shape shape[] = {{3, 40, 0}, {20, 7, 0}};
-    check_shapes(shape, 2);
+    static const struct shape shape[] = {{3, 40, 0}, {20, 7, 0}, {2, 300, 0}};
+    check_shapes(shape, 3);
+}
+
+static void a_product_without_rows_or_columns_writes_nothing(void **state)
+{
+    (void)state;
+    float x = 5;
+    struct gemm_product p = {&x, 500, NULL, 3, 1, NULL, 500, 1, 0, 500, 3, false, 1};
+    gemm_native(&p);
+    p.m = 3, p.n = 0;
+    gemm_native(&p);
+    assert_true(x == 5);
 }
 
 /* Rows and columns of a product alone, by another set: the bits they had inside the whole. */
@@ -212,6 +223,7 @@ int main(void)
         cmocka_unit_test(elements_are_chains_at_any_small_shape),
         cmocka_unit_test(elements_are_chains_at_the_edges_of_tiles_and_blocks),
         cmocka_unit_test(an_empty_sum_is_zero_or_what_was_there),
+        cmocka_unit_test(a_product_without_rows_or_columns_writes_nothing),
         cmocka_unit_test(parts_of_a_product_have_the_bits_of_the_whole),
         cmocka_unit_test(more_threads_than_rooms_do_not_disturb_each_other_or_allocate),
         cmocka_unit_test(a_set_that_is_not_there_is_refused),

@@ -106,6 +106,8 @@ static int enter_room(void)
 
 void gemm_native(const struct gemm_product *p)
 {
+    if (p->m == 0 || p->n == 0)
+        return;
     const struct set *s = atomic_load_explicit(&chosen, memory_order_relaxed);
     if (s == NULL && gemm_native_force(NULL))
         s = atomic_load(&chosen);
