@@ -110,8 +110,7 @@ struct block {
     int64_t row_panels, panels; /* of c, up and down and across */
     bool pack_a, pack_b;
     float *room_a, *room_b;
-    struct fetch next_b;
-    int64_t next_b_lines, next_a_lines; /* to fetch at each tile */
+    struct fetch ahead[2]; /* the next group of panels of a, the next block of b */
 };
 
 static const float *b_at(const struct block *b)
@@ -132,6 +131,15 @@ static LANES_TARGET void pack_block(const struct block *b)
                least(TILE_COLUMNS, b->n.size - j), b->k.size);
 }
 
+/* Of `first` x `second` elements, of which one stride is 1. */
+static struct fetch fetch_matrix(const float *at, int64_t first_stride, int64_t second_stride,
+                                 int64_t first, int64_t second)
+{
+    if (second_stride == 1)
+        return (struct fetch){.row = at, .stride = first_stride, .rows = first, .row_size = second};
+    return (struct fetch){.row = at, .stride = second_stride, .rows = second, .row_size = first};
+}
+
 /* Packs the group of panels of a that begins with `panel`; what to fetch for the next one. */
 static LANES_TARGET struct fetch pack_group(const struct block *b, int64_t panel)
 {
@@ -144,17 +152,19 @@ static LANES_TARGET struct fetch pack_group(const struct block *b, int64_t panel
     }
     struct span from = span_of(p->m, b->row_panels, end);
     struct span to = span_of(p->m, b->row_panels, least(end + A_PANELS, b->row_panels));
-    return fetch_matrix(a_at(b, from.begin), p->a_row, p->a_k, to.begin - from.begin, b->k.size);
+    struct fetch f =
+        fetch_matrix(a_at(b, from.begin), p->a_row, p->a_k, to.begin - from.begin, b->k.size);
+    f.rate = FETCH_LINE * TILE_ROWS / b->panels + 1;
+    return f;
 }
 
 static LANES_TARGET void multiply_block(struct block *b, struct tile *t)
 {
     const struct gemm_product *p = b->p;
-    struct fetch next_a = {0};
     for (int64_t i = 0; i < b->row_panels; i++) {
         struct span rows = span_of(p->m, b->row_panels, i);
         if (b->pack_a && i % A_PANELS == 0)
-            next_a = pack_group(b, i);
+            b->ahead[0] = pack_group(b, i);
         t->a = b->pack_a ? b->room_a + i % A_PANELS * TILE_ROWS * t->k : a_at(b, rows.begin);
         for (int64_t j = 0; j < b->n.size; j += TILE_COLUMNS) {
             int64_t columns = least(TILE_COLUMNS, b->n.size - j), vectors = parts(columns, LANES);
@@ -162,8 +172,6 @@ static LANES_TARGET void multiply_block(struct block *b, struct tile *t)
             t->b = b->pack_b ? b->room_b + j * t->k : b_at(b) + j;
             t->c = p->c + rows.begin * p->c_stride + b->n.begin + j;
             t->next_c = t->c + TILE_COLUMNS;
-            fetch_lines(&next_a, b->next_a_lines);
-            fetch_lines(&b->next_b, b->next_b_lines);
             tile_of[rows.size - 1][vectors - 1][t->last < LANES][b->pack_a](t);
         }
     }
@@ -178,13 +186,13 @@ static void set_part(struct block *b, int64_t i)
     b->panels = parts(b->n.size, TILE_COLUMNS);
 }
 
-static void plan_fetches(struct block *b, int64_t next)
+static void fetch_next_block(struct block *b, int64_t next)
 {
     struct block n = *b;
     set_part(&n, next);
-    b->next_b = fetch_matrix(b_at(&n), b->p->b_k, b->p->b_column, n.k.size, n.n.size);
-    b->next_b_lines = n.k.size * n.n.size / (TILE_LINE * b->panels * b->row_panels) + 2;
-    b->next_a_lines = b->k.size * TILE_ROWS / (TILE_LINE * b->panels) + 2;
+    int64_t steps = parts(b->k.size, TILE_STEP) * b->panels * b->row_panels;
+    b->ahead[1] = fetch_matrix(b_at(&n), b->p->b_k, b->p->b_column, n.k.size, n.n.size);
+    b->ahead[1].rate = n.k.size * n.n.size / TILE_LINE * FETCH_LINE / steps + 1;
 }
 
 static LANES_TARGET void multiply(const struct gemm_product *p, float *room)
@@ -202,14 +210,17 @@ static LANES_TARGET void multiply(const struct gemm_product *p, float *room)
         if (b.pack_b)
             pack_block(&b);
         if (b.pack_a)
-            plan_fetches(&b, i + 1 < all ? i + 1 : i);
+            b.ahead[0] = b.ahead[1] = (struct fetch){0};
+        if (b.pack_a && i + 1 < all)
+            fetch_next_block(&b, i + 1);
         struct tile t = {.c_stride = p->c_stride,
                          .k = b.k.size,
                          .add = p->add || b.k.begin > 0,
                          .alpha = b.k.begin + b.k.size == p->k ? p->alpha : 1,
                          .a_row = b.pack_a ? 1 : p->a_row,
                          .a_k = b.pack_a ? TILE_ROWS : p->a_k,
-                         .b_k = b.pack_b ? TILE_COLUMNS : p->b_k};
+                         .b_k = b.pack_b ? TILE_COLUMNS : p->b_k,
+                         .ahead = b.pack_a ? b.ahead : NULL};
         multiply_block(&b, &t);
     }
 }

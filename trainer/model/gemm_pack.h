@@ -83,32 +83,4 @@ LANES_INLINE void pack_a(float *to, const float *a, int64_t a_row, int64_t a_k, 
             memcpy(to, a, (size_t)rows * sizeof *to);
 }
 
-/* Lines of a matrix that come into the second-level cache while tiles are computed. */
-struct fetch {
-    const float *row;
-    int64_t stride, rows, row_size, at;
-};
-
-/* Of `first` x `second` elements, of which one stride is 1. */
-static inline struct fetch fetch_matrix(const float *at, int64_t first_stride,
-                                        int64_t second_stride, int64_t first, int64_t second)
-{
-    if (second_stride == 1)
-        return (struct fetch){at, first_stride, first, second, 0};
-    return (struct fetch){at, second_stride, second, first, 0};
-}
-
-static inline void fetch_lines(struct fetch *f, int64_t lines)
-{
-    for (; lines > 0 && f->rows > 0; lines--) {
-        __builtin_prefetch(f->row + f->at, 0, 2);
-        f->at += TILE_LINE;
-        if (f->at >= f->row_size) {
-            f->at = 0;
-            f->row += f->stride;
-            f->rows--;
-        }
-    }
-}
-
 #endif
