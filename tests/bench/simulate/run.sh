@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh [--ranks "2 4 8 ..."] [--network GB/s] [--latency US] [--message US] [--memory GB/s]
-#        [--nap US] [--bucket ELEMENTS] [--path auto|halving|direct] [--mpi] [--per-host N]
+#        [--nap US] [--bucket ELEMENTS] [--path auto|halving|direct] [--per-host N]
 #        [--seconds 80] [--real N]
 #
 # The reduction of comm/, compiled as it stands, on a simulated cluster (Debian: libsimgrid-dev):
@@ -16,7 +16,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source_dir=$(cd "$here/../../.." && pwd)
 ranks="2 4 8 16 32 64 128 256 512 1024" network=12.5 latency=2 message=1 memory=15 nap=60 bucket=0
-path=0 mode=0 per_host=1 seconds=80 real=
+path=0 per_host=1 seconds=80 real=
 while [ $# -gt 0 ]; do
     case $1 in
     --ranks) ranks=$2 && shift ;;
@@ -30,7 +30,6 @@ while [ $# -gt 0 ]; do
         case $2 in auto) path=0 ;; halving) path=2 ;; direct) path=3 ;; *) exit 2 ;; esac
         shift
         ;;
-    --mpi) mode=1 ;;
     --per-host) per_host=$2 && shift ;;
     --real) real=$2 && shift ;;
     --seconds) seconds=$2 && shift ;;
@@ -56,7 +55,7 @@ of() { awk "BEGIN { print $1 }"; }
 bytes=$(of "$network * 1e9") latency=$(of "$latency * 1e-6") message=$(of "$message * 1e-6")
 memory=$(of "$memory * 1e9") nap=$(of "$nap * 1e-6")
 row() {
-    echo "bucket=$bucket path=$path mode=$mode memory=$memory nap=$nap latency=$latency" \
+    echo "bucket=$bucket path=$path memory=$memory nap=$nap latency=$latency" \
         "bandwidth=$bytes overhead=$message host=$per_host"
 }
 heading() {

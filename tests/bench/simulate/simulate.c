@@ -3,7 +3,7 @@
  * forecasts for it.  `run.sh` builds and starts it; as a program of real ranks it works too.
  *
  *     simulate check=1                       sums of real numbers against the tree, all paths
- *     simulate path=halving buckets=8 ...    one row of the table
+ *     simulate path=2 buckets=8 ...          one row of the table
  *
  * A reduction is its buckets one after another, some under way at a time, so that its time is a
  * straight line in their number: `buckets` and twice as many are simulated, and the line is
@@ -29,7 +29,7 @@ struct instead_looks instead_looks;
 double instead_memory_bytes_s;
 
 struct setup {
-    double check, warm, elements, bucket, buckets, lanes, mode, path, gather, memory, window, nap;
+    double check, warm, elements, bucket, buckets, lanes, path, gather, memory, window, nap;
     double latency, bandwidth, overhead, host; /* for the forecast: those of the platform */
 };
 
@@ -48,8 +48,7 @@ static const struct word words[] = {WORD(check, 0),
                                     WORD(bucket, 0),
                                     WORD(buckets, 8),
                                     WORD(lanes, 0), /* 0 = one a rank */
-                                    WORD(mode, 0),
-                                    WORD(path, 0), /* as enum reduce_mode, enum reduce_path */
+                                    WORD(path, 0),  /* as enum reduce_path */
                                     WORD(gather, 2),
                                     WORD(memory, 0),
                                     WORD(window, 50e-6),
@@ -98,7 +97,7 @@ static mt_status simulate(const struct comm *world, const struct setup *s, int64
     float *root[LANE_ROOTS_MAX];
     for (int32_t i = 0; i < roots; i++)
         MT_TRY(mt_alloc(&root[i], elements, sizeof(float), "a root"));
-    MT_TRY(reducer_create(&r, world, lanes, (enum reduce_mode)s->mode, &ranges, &options));
+    MT_TRY(reducer_create(&r, world, lanes, REDUCE_EXACT, &ranges, &options));
     if (s->warm > 0.0) {
         reducer_begin(r, root, roots);
         MT_TRY(reducer_finish(r, &sum));
@@ -160,7 +159,7 @@ static mt_status print_row(const struct comm *world, const struct setup *s,
     struct range_list ranges = {.r = &range, .count = 1, .capacity = 1, .elements = range.end};
     struct reduce_volume_setup volume = {.lanes = (int32_t)s->lanes,
                                          .ranks = world->size,
-                                         .mode = (enum reduce_mode)s->mode,
+                                         .mode = REDUCE_EXACT,
                                          .path = (enum reduce_path)s->path,
                                          .bucket_elements = (int64_t)s->bucket,
                                          .gathers = s->gather > 0.0};
@@ -173,7 +172,7 @@ static mt_status print_row(const struct comm *world, const struct setup *s,
                                      .host_bytes_s = 10e9};
     struct reduce_time t;
     MT_TRY(reduce_time_plan(&t, &ranges, &volume, &network));
-    const char *name = s->mode > 0.0 ? "mpi" : reduce_path_name(t.path);
+    const char *name = reduce_path_name(t.path);
     printf("%6d %-8s %9.0f %9.2f %9.2f %7.1f %9.2f %9.2f %7.1f %9.0f %9.1f %9.1f\n", world->size,
            name, (double)t.bucket_elements, 1e3 * got->reduce_s, 1e3 * t.reduce_s,
            100.0 * (t.reduce_s / got->reduce_s - 1.0), 1e3 * got->gather_s, 1e3 * t.gather_s,
