@@ -81,7 +81,7 @@ contains "... names the key" out 'batch\.lanes'
 alone plan job.cfg --schedule full --limit 1h && contains "a limit that is long enough" out 'fits the 1h00m .*one submission'
 alone plan job.cfg --schedule full --limit 1s && contains "a limit that is too short" out 'no room for a step'
 SLURM_JOB_ID=1 SLURM_JOB_START_TIME=$(date +%s) SLURM_JOB_END_TIME=$(($(date +%s) + 30)) alone plan job.cfg \
-    --schedule full --set train.epochs=500.0 &&
+    --schedule full --set train.epochs=20000.0 &&
     contains "SLURM's end time counts" out 'does not fit the .* that are left: [0-9]+ submissions'
 
 # Wrong schedules.
