@@ -262,9 +262,8 @@ static void backward_of(struct pass **p, struct work *w, float *grads, struct ta
     pass_destroy(p);
 }
 
-static void recomputing_gives_the_same_bits_in_less_memory(void **state)
+static void check_recomputing(enum model_precision precision)
 {
-    (void)state;
     struct bert_config c = config(16, 2, 50);
     c.num_hidden_layers = 4;
     for (int32_t from = 0; from <= 4; from++) {
@@ -274,6 +273,10 @@ static void recomputing_gives_the_same_bits_in_less_memory(void **state)
         float *a = NULL, *b = NULL;
         int64_t measured, plain;
         make(&w, c, 6, 3);
+        if (model_set_precision(&w.model, precision) != MT_OK) {
+            unmake(&w);
+            skip(); /* no processor or library for it */
+        }
         w.plan.train_from = from;
         for (int32_t i = 0; i < w.model.table.count; i++)
             w.trainable[i] = w.model.table.entry[i].depth >= from;
@@ -300,6 +303,18 @@ static void recomputing_gives_the_same_bits_in_less_memory(void **state)
         mt_free(&b);
         unmake(&w);
     }
+}
+
+static void recomputing_gives_the_same_bits_in_less_memory(void **state)
+{
+    (void)state;
+    check_recomputing(MODEL_FP32);
+}
+
+static void recomputing_gives_the_same_bits_in_bf16(void **state)
+{
+    (void)state;
+    check_recomputing(MODEL_BF16);
 }
 
 static void check_size(struct bert_config c, int32_t sentences)
@@ -403,6 +418,7 @@ int main(void)
         cmocka_unit_test(passes_allocate_nothing),
         cmocka_unit_test(a_frozen_prefix_needs_less_memory),
         cmocka_unit_test(recomputing_gives_the_same_bits_in_less_memory),
+        cmocka_unit_test(recomputing_gives_the_same_bits_in_bf16),
         cmocka_unit_test(odd_sizes_work),
         cmocka_unit_test(a_slice_is_a_batch),
         cmocka_unit_test(running_out_of_memory_is_an_error),
