@@ -12,6 +12,7 @@
 #include "comm/base/hash.h"
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
+#include "comm/base/processor.h"
 #include "comm/stop.h"
 #include "schedules/text.h"
 #include "trainer/command.h"
@@ -157,6 +158,7 @@ int main(int argc, char **argv)
         versions_print(stdout);
         return 0;
     }
+    processor_flush_denormals(); /* before there is a second thread */
     mt_status st = comm_init(&world, &argc, &argv);
     log_init(world.rank, level);
     if (st == MT_OK)

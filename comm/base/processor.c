@@ -2,6 +2,7 @@
 #include "comm/base/processor.h"
 
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <xmmintrin.h>
 #endif
 
 static void add(char *text, size_t bytes, const char *name)
@@ -65,4 +67,17 @@ const char *processor_features(void)
     if (text[0] == '\0')
         add(text, sizeof text, "baseline");
     return text;
+}
+
+void processor_flush_denormals(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    const unsigned to_zero = 1u << 15, are_zero = 1u << 6; /* results, operands */
+    _mm_setcsr(_mm_getcsr() | to_zero | are_zero);
+#elif defined(__aarch64__)
+    uint64_t control;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    control |= (uint64_t)1 << 24;
+    __asm__ volatile("msr fpcr, %0" : : "r"(control));
+#endif
 }

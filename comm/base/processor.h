@@ -11,4 +11,9 @@ const char *processor_features(void);
  * so: Linux gives the tiles' registers only to whoever asks, as the first call does. */
 bool processor_allows_amx(void);
 
+/* Local.  From here on numbers below 2^-126 count as zero in this thread and in all that it starts:
+ * gradients that fade out would otherwise cost a hundred cycles an operation.  The same on every
+ * rank, so it is part of the bits; PyTorch calls it set_flush_denormal. */
+void processor_flush_denormals(void);
+
 #endif
