@@ -33,7 +33,8 @@ struct room {
     real *query, *dcontext, *out; /* [block,Dp] */
     real *scores, *dscores;       /* [block,Tp] */
     uint16_t *lanes;
-    real tail[ROW_LANES]; /* 1 at columns of the last chunk below T, else 0 */
+    struct tile_ahead ahead; /* to the head that comes next */
+    real tail[ROW_LANES];    /* 1 at columns of the last chunk below T, else 0 */
 };
 
 static struct room room_of(const struct attention_head *h)
@@ -57,14 +58,13 @@ static struct room room_of(const struct attention_head *h)
     return r;
 }
 
-/* Asks for row t of the head that comes next, into the second cache: a head's rows are short and
- * far apart, so the machine does not guess them. */
-VECTOR_INLINE void fetch_next(const struct attention_head *h, const real *head, int64_t t)
+/* Products will ask for the next head's rows. */
+static void look_ahead(const struct attention_head *h, struct room *r, const real *const *from,
+                       int count)
 {
-    enum { LINE = 64 / sizeof(real) };
-    const real *row = head + h->next + t * h->H;
-    for (int64_t j = 0; j < h->D; j += LINE)
-        __builtin_prefetch(row + j, 0, 2);
+    r->ahead = (struct tile_ahead){.count = count, .T = h->T, .D = h->D, .stride = h->H};
+    for (int i = 0; i < count; i++)
+        r->ahead.from[i] = from[i] + h->next;
 }
 
 /* to[n,Dp] = scale * from[n,D], its rows H apart. */
@@ -123,7 +123,7 @@ static void copy_transposed(const struct attention_head *h, real *panels, const 
 }
 
 /* scores[n,T] = left[n,D] times K^T or V^T. */
-static void multiply_across(const struct attention_head *h, const struct room *r, real *scores,
+static void multiply_across(const struct attention_head *h, struct room *r, real *scores,
                             const real *left, int64_t n, const real *panels)
 {
     struct tile_product g = {.c = scores,
@@ -136,11 +136,11 @@ static void multiply_across(const struct attention_head *h, const struct room *r
                              .m = n,
                              .n = r->Tp,
                              .K = h->D};
-    tile_multiply(&g, false);
+    tile_multiply(&g, false, &r->ahead);
 }
 
 /* out[n,D] = scores[n,T] rows[T,D]. */
-static void multiply_down(const struct attention_head *h, const struct room *r, real *out,
+static void multiply_down(const struct attention_head *h, struct room *r, real *out,
                           const real *scores, int64_t n)
 {
     struct tile_product g = {.c = out,
@@ -153,11 +153,11 @@ static void multiply_down(const struct attention_head *h, const struct room *r, 
                              .m = n,
                              .n = r->Dp,
                              .K = h->T};
-    tile_multiply(&g, false);
+    tile_multiply(&g, false, &r->ahead);
 }
 
 /* sum[T,D] += scores[n,T]^T right[n,D]. */
-static void multiply_add(const struct attention_head *h, const struct room *r, real *sum,
+static void multiply_add(const struct attention_head *h, struct room *r, real *sum,
                          const real *scores, const real *right, int64_t n)
 {
     struct tile_product g = {.c = sum,
@@ -170,7 +170,7 @@ static void multiply_add(const struct attention_head *h, const struct room *r, r
                              .m = h->T,
                              .n = r->Dp,
                              .K = n};
-    tile_multiply(&g, true);
+    tile_multiply(&g, true, &r->ahead);
 }
 
 /* The dropout of queries i .. i+n-1; NULL where it is off. */
@@ -233,6 +233,7 @@ static real exponentials(const struct attention_head *h, const struct room *r, r
 static void head_forward(const struct attention_head *h, real *context)
 {
     struct room r = room_of(h);
+    look_ahead(h, &r, (const real *[]){h->q, h->k, h->v}, 3);
     copy_transposed(h, r.kt, h->k);
     copy_in(h, r.rows, r.Dp, h->v, h->T, 1);
     for (int64_t i = 0; i < h->T; i += ATTENTION_BLOCK) {
@@ -245,9 +246,6 @@ static void head_forward(const struct attention_head *h, real *context)
             real *s = r.scores + t * r.Tp, max = maximum_of(&r, s);
             scale[t] = 1 / exponentials(h, &r, s, max, lanes ? lanes + t * h->T : NULL);
             h->row_max[(i + t) * h->A] = max;
-            fetch_next(h, h->q, i + t);
-            fetch_next(h, h->k, i + t);
-            fetch_next(h, h->v, i + t);
             h->row_scale[(i + t) * h->A] = scale[t];
         }
         multiply_down(h, &r, r.out, r.scores, n);
@@ -282,6 +280,7 @@ static void head_backward(const struct attention_head *h, const real *context, r
 {
     struct room r = room_of(h);
     size_t bytes = (size_t)(h->T * r.Dp) * sizeof *r.dk;
+    look_ahead(h, &r, (const real *[]){h->q, h->k, h->v, d, context}, 5);
     copy_transposed(h, r.kt, h->k);
     copy_transposed(h, r.vt, h->v);
     copy_in(h, r.rows, r.Dp, h->k, h->T, 1);
@@ -295,11 +294,6 @@ static void head_backward(const struct attention_head *h, const real *context, r
         multiply_across(h, &r, r.dscores, r.dcontext, n, r.vt);
         const uint16_t *lanes = lanes_of(h, &r, i, n);
         for (int64_t t = 0; t < n; t++) {
-            fetch_next(h, h->q, i + t);
-            fetch_next(h, h->k, i + t);
-            fetch_next(h, h->v, i + t);
-            fetch_next(h, d, i + t);
-            fetch_next(h, context, i + t);
             real slope = row_dot(r.dcontext + t * r.Dp, context + at + t * h->H, h->D);
             softmax_backward(h, &r, r.scores + t * r.Tp, r.dscores + t * r.Tp, i + t, slope,
                              lanes ? lanes + t * h->T : NULL);

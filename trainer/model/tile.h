@@ -30,6 +30,25 @@ struct tile_product {
     int64_t m, n, K;
 };
 
+/* What is to be in the second cache soon: rows [T,D] of some matrices.  They are short and far
+ * apart, so the machine does not guess them; each tile asks for a row of each. */
+struct tile_ahead {
+    const real *from[5];
+    int count;
+    int64_t next_row, T, D, stride;
+};
+
+VECTOR_INLINE void tile_fetch(struct tile_ahead *f)
+{
+    enum { LINE = 64 / sizeof(real) };
+    if (f->next_row == f->T)
+        return;
+    for (int i = 0; i < f->count; i++)
+        for (int64_t j = 0; j < f->D; j += LINE)
+            __builtin_prefetch(f->from[i] + f->next_row * f->stride + j, 0, 2);
+    f->next_row++;
+}
+
 /* One tile of c = a b.  Rows of a are addressed in threes, which saves registers. */
 VECTOR_INLINE void tile_rows(const struct tile_product *g, const int R, const int V, real *c,
                              const real *a, const real *b)
@@ -133,7 +152,7 @@ TILE_CHOOSE(tile_columns_choose, tile_columns)
 
 /* Local.  c = a b, or c += a^T b where `transposed`.  Tiles have equal heights, give or take one
  * row: a thin one would wait for its own sums. */
-static void tile_multiply(const struct tile_product *g, bool transposed)
+static void tile_multiply(const struct tile_product *g, bool transposed, struct tile_ahead *ahead)
 {
     int64_t tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS;
     for (int64_t j = 0; j < g->n; j += TILE_COLUMNS) {
@@ -142,6 +161,7 @@ static void tile_multiply(const struct tile_product *g, bool transposed)
         for (int64_t t = 0; t < tiles; t++) {
             int64_t i = g->m * t / tiles, rows = g->m * (t + 1) / tiles - i;
             real *c = g->c + i * g->c_stride + j;
+            tile_fetch(ahead);
             if (transposed)
                 tile_columns_choose(g, rows, pair, c, g->a + i, b);
             else
