@@ -110,8 +110,9 @@ static mt_status replay(const struct comm *world, const char *path)
     struct place *p = NULL;
     struct bundle b;
     char run_dir[LINK_BYTES + 16];
-    const char *overrides[] = {run_dir, "train.save_every=0st", "train.keep_phase_ends=false",
-                               "train.log_every=1000000000st", "watchdog=0"};
+    const char *overrides[] = {run_dir, "train.save_every=1000000000st",
+                               "train.keep_phase_ends=false", "train.log_every=1000000000st",
+                               "watchdog=0"};
     memset(&b, 0, sizeof b);
     MT_ALL(world, mt_alloc(&p, 1, sizeof *p, "a replay"));
     mt_status st = world->rank == 0 ? prepare(p, path, &b) : MT_OK;
