@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Every way to ask a run to stop leads to a save and exit code 75 on all ranks, and the same command goes
+# on to the bits of the run left alone; a second INT leaves at once and harms nothing, also within a save.
+. "$(dirname "$0")/e2e_tools.sh"
+
+cd "$work" || exit 1
+make_corpora .
+make_job job.cfg runs/whole 100.0
+sed -i 's/eval_every = "1ep"/eval_every = "20ep"/' job.cfg
+must 1 job.cfg -q || finish
+expected=$(hash_of runs/whole)
+
+# launch NP ARGUMENTS...: in the background, with $job_pid.
+launch() {
+    local np=$1
+    shift
+    timeout -k 10 "$limit_s" mpirun -np "$np" "$MTTRAIN" job.cfg "$@" </dev/null >launch.out 2>&1 &
+    job_pid=$!
+}
+wait_step() { # wait_step DIR N: until so many steps are told, or the program has ended
+    local at
+    while kill -0 "$job_pid" 2>/dev/null; do
+        at=$(grep -cs '"event":"step"' "$1/metrics.jsonl")
+        [ "${at:-0}" -lt "$2" ] || return 0
+        sleep 0.01
+    done
+}
+a_rank() { # one process of the run in folder $1
+    pgrep -f "$MTTRAIN job.cfg.* run_dir=$1" | while read -r pid; do
+        [ "$(ps -o comm= -p "$pid")" != mttrain ] || echo "$pid"
+    done | tail -n 1
+}
+resumes() { # resumes WHAT DIR
+    must 2 job.cfg -q --set "run_dir=$2"
+    equal "$1: the same bits after a resume" "$expected" "$(hash_of "$2")"
+}
+
+for signal in USR2 TERM INT; do
+    dir=runs/$signal
+    launch 3 -q --set "run_dir=$dir"
+    wait_step "$dir" 5
+    kill "-$signal" "$(a_rank "$dir")"
+    rc=0
+    wait "$job_pid" || rc=$?
+    equal "$signal to one of three ranks: exit code" 75 "$rc"
+    contains "$signal: the event names it" <(grep '"event":"stop"' "$dir/metrics.jsonl") "signal $signal"
+    resumes "$signal" "$dir"
+done
+
+launch 2 -q --set run_dir=runs/command --set train.epochs=100000.0
+wait_step runs/command 5
+alone ctl runs/command status --json && contains "ctl status tells what is done" out '"state": *"training"'
+alone ctl runs/command stop || fail "ctl stop: $(cat out)"
+rc=0
+wait "$job_pid" || rc=$?
+equal "ctl stop: exit code" 75 "$rc"
+contains "ctl stop: the event names it" <(grep '"event":"stop"' runs/command/metrics.jsonl) 'stop command'
+
+# The end of the time that SLURM gives, less what a save may take.
+SLURM_JOB_ID=1 SLURM_JOB_END_TIME=$(($(date +%s) + 22)) timeout "$limit_s" mpirun -np 2 "$MTTRAIN" job.cfg -q \
+    --set run_dir=runs/limit --set 'train.epochs=100000.0' </dev/null >launch.out 2>&1
+equal "the time limit: exit code" 75 "$?"
+contains "the time limit: the event names it" <(grep '"event":"stop"' runs/limit/metrics.jsonl) 'time limit'
+
+# A slow disk: a save takes seconds, and training does not wait for it; INT within it, twice.
+cat >slow.c <<'END_OF_SOURCE'
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int fsync(int fd)
+{
+    (void)usleep((unsigned)atoi(getenv("SLOW_US")));
+    return (int)syscall(SYS_fsync, fd);
+}
+END_OF_SOURCE
+if cc -shared -fPIC slow.c -o slow.so; then
+    slow() {
+        SLOW_US=$1 LD_PRELOAD=$work/slow.so timeout -k 5 "$limit_s" "$MTTRAIN" job.cfg -q \
+            "${@:2}" </dev/null >launch.out 2>&1
+    }
+    rc=0
+    slow 20000 --set run_dir=runs/slow --set 'train.save_every="100st"' || rc=$?
+    equal "a slow disk: exit code" 0 "$rc"
+    equal "a slow disk: the same bits" "$expected" "$(hash_of runs/slow)"
+
+    slow 300000 --set run_dir=runs/twice &
+    job_pid=$!
+    wait_step runs/twice 5
+    pid=$(a_rank runs/twice)
+    kill -INT "$pid"
+    for _ in $(seq 200); do
+        ls -d runs/twice/checkpoints/*.tmp >/dev/null 2>&1 && break
+        sleep 0.02
+    done
+    holds "the first INT leads to a save" [ -n "$(ls -d runs/twice/checkpoints/*.tmp 2>/dev/null)" ]
+    kill -INT "$pid"
+    rc=0
+    wait "$job_pid" || rc=$?
+    equal "a second INT within the save ends the program: exit code" 130 "$rc"
+    resumes "a second INT" runs/twice
+else
+    echo "skipped: a slow disk, a second INT (no C compiler)"
+fi
+
+OMPI_MCA_odls_base_sigkill_timeout=0 must 2 job.cfg --set run_dir=runs/short --set train.max_steps=3
+contains "a kill timeout too short for a save is told" out 'a save takes about .* odls_base_sigkill_timeout'
+finish
