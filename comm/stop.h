@@ -24,6 +24,11 @@ enum stop_reason {
 /* Local.  Catches USR1, USR2, TERM and INT.  A second INT ends the process at once. */
 mt_status stop_install(void) MT_CHECKED;
 
+/* Local.  Once, after stop_install and before the program's own threads: signals from outside are
+ * taken by a thread that does nothing else, never in the middle of a product (stop.c).
+ * Errors: NOMEM. */
+mt_status stop_listen(void) MT_CHECKED;
+
 /* Local.  Any thread: a wish from the program itself, the flag, why, and the flag taken back (a
  * daemon between two jobs; INT is caught again). */
 void stop_request(enum stop_reason reason);

@@ -164,6 +164,8 @@ int main(int argc, char **argv)
     if (st == MT_OK)
         st = stop_install();
     if (st == MT_OK)
+        st = stop_listen();
+    if (st == MT_OK)
         st = run_command(&world, argc - 1, argv + 1);
     if (st != MT_OK)
         print_error(&world, st);

@@ -74,6 +74,35 @@ static void the_second_interrupt_ends_the_process(void **state)
     assert_true(WIFSIGNALED(twice) && WTERMSIG(twice) == SIGINT);
 }
 
+/* Signals to the whole process, which its only computing thread blocks. */
+static int listening_child(int times)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        sigset_t blocked;
+        if (stop_listen() != MT_OK || pthread_sigmask(SIG_BLOCK, NULL, &blocked) != 0 ||
+            sigismember(&blocked, SIGINT) != 1 || sigismember(&blocked, SIGUSR1) != 1)
+            _exit(5);
+        for (int i = 0; i < times; i++) {
+            (void)kill(getpid(), SIGINT);
+            for (int k = 0; k < 2000 && (i > 0 || !stop_requested_local()); k++)
+                clock_sleep_s(0.001);
+        }
+        _exit(stop_reason_local() == STOP_INT ? 3 : 4);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void a_listener_takes_the_signals_of_all_threads(void **state)
+{
+    (void)state;
+    int once = listening_child(1), twice = listening_child(2);
+    assert_true(WIFEXITED(once) && WEXITSTATUS(once) == 3);
+    assert_true(WIFSIGNALED(twice) && WTERMSIG(twice) == SIGINT);
+}
+
 static void taking_the_wish_back_catches_interrupts_again(void **state)
 {
     (void)state;
@@ -107,6 +136,7 @@ int main(void)
         cmocka_unit_test_setup(each_signal_sets_its_reason, install),
         cmocka_unit_test_setup(the_most_urgent_reason_wins, install),
         cmocka_unit_test_setup(the_second_interrupt_ends_the_process, install),
+        cmocka_unit_test_setup(a_listener_takes_the_signals_of_all_threads, install),
         cmocka_unit_test_setup(taking_the_wish_back_catches_interrupts_again, install),
         cmocka_unit_test_setup(a_deadline_is_a_wish_once_it_has_passed, install),
         cmocka_unit_test_setup(every_reason_has_a_text, install),
