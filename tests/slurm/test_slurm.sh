@@ -3,7 +3,7 @@
 # limit once and goes on with two hosts for four ends in the bits of one rank left alone, by srun and
 # by mpirun; so does one that loses a host in the middle.
 #
-# The links are slow, so that a tiny job lasts; a short cut of one stands for a lossy network.
+# The links are slow, so that a tiny job lasts; for a while one of them delays and drops packets.
 . "$(dirname "$0")/../e2e/e2e_tools.sh"
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -124,8 +124,21 @@ by_mpirun=$(LAUNCHER=mpirun submit by-mpirun --nodes=2-4 --time=1)
 holds "both jobs train" until_true 40 both_trained 1
 equal "... on four hosts" "4 4" "$(hosts_of "$by_srun") $(hosts_of "$by_mpirun")"
 
-# A lossy network: one host is gone for a moment; TCP sends again what was lost.
+# A late and lossy network: the link of one host delays and drops packets, and is gone for a moment;
+# TCP sends again what was lost. Without netem in the kernel a queue of a few packets drops the rest.
+spoil() {
+    tc qdisc del dev vmth2 root 2>/dev/null
+    tc qdisc add dev vmth2 root netem rate 40mbit delay 20ms 5ms loss 2% 2>/dev/null ||
+        tc qdisc add dev vmth2 root tbf rate 10mbit burst 4kb limit 5kb
+}
+spoil
+told=$(events by-srun step)
+sleep 2
 ip link set vmth3 down && sleep 0.7 && ip link set vmth3 up
+goes_on() { [ "$(events by-srun step)" -gt "$((told + 2))" ]; }
+holds "both train on over a link that delays and drops" until_true 20 goes_on
+echo "    $(tc -s qdisc show dev vmth2 | tr '\n' ' ' | grep -oE '(netem|tbf).*dropped [0-9]+')"
+links 40mbit
 
 for round in 1 2; do
     # The second time a third job waits, which will take two of the four hosts for itself.
