@@ -28,14 +28,6 @@
 #define TILE_UNROLL_2 _Pragma("GCC unroll 2")
 #endif
 
-/* Lines of a matrix that come into the second-level cache while tiles are computed, a few at a
- * time: a burst of them would hold up what the tile itself reads. */
-struct fetch {
-    const float *row;
-    int64_t stride, rows, row_size, at;
-    int64_t rate, credit; /* in 1/FETCH_LINE lines, at each TILE_STEP of k */
-};
-
 /* c[rows, columns] = alpha a b, or c + a b where add. */
 struct tile {
     float *c; /* [rows, columns], rows c_stride apart */
@@ -49,26 +41,11 @@ struct tile {
     bool add;            /* the chains begin with c */
     float alpha;         /* 1 where they go on or began there */
     const float *next_c; /* a tile like c that is fetched meanwhile, or NULL */
-    struct fetch *ahead; /* two matrices that are fetched meanwhile, or NULL */
 };
 
 /* A line of c is fetched every TILE_STEP of k, b TILE_AHEAD of k before it is used: packed panels
  * lie end to end, so the next one arrives while this one ends. */
-enum { TILE_STEP = 16, TILE_AHEAD = 8, TILE_LINE = 16, FETCH_LINE = 1024 };
-
-LANES_INLINE void tile_fetch(struct fetch *f)
-{
-    f->credit += f->rate;
-    for (; f->credit >= FETCH_LINE && f->rows > 0; f->credit -= FETCH_LINE) {
-        __builtin_prefetch(f->row + f->at, 0, 2);
-        f->at += TILE_LINE;
-        if (f->at >= f->row_size) {
-            f->at = 0;
-            f->row += f->stride;
-            f->rows--;
-        }
-    }
-}
+enum { TILE_STEP = 16, TILE_AHEAD = 8, TILE_LINE = 16 };
 
 LANES_INLINE void tile_begin(lanes sum[TILE_ROWS][TILE_VECTORS], const struct tile *t,
                              const int rows, const int vectors, const bool part, const bool add)
@@ -141,10 +118,6 @@ LANES_INLINE void tile_multiply(const struct tile *t, const int rows, const int 
             for (int v = 0; v < vectors; v += TILE_LINE / LANES)
                 __builtin_prefetch(next_c + v * LANES);
             next_c += t->c_stride;
-        }
-        if (t->ahead) {
-            tile_fetch(&t->ahead[0]);
-            tile_fetch(&t->ahead[1]);
         }
         TILE_UNROLL_2
         for (int64_t l = k - step < TILE_STEP ? k - step : TILE_STEP; l > 0; l--, b += b_k) {
