@@ -34,28 +34,56 @@ static int64_t block_length(int64_t at, int64_t end)
     return end - at < REDUCE_BLOCK ? end - at : REDUCE_BLOCK;
 }
 
+/* Adds the values up over elements [o, o + n) of the slice, the sum to out[n]. */
+static void add_values(struct reducer *r, int64_t o, int64_t n, float *out)
+{
+    for (int32_t m = 0; m + 2 < r->values; m++)
+        lane_tree_add(r->value[r->merge[m].into] + o, r->value[r->merge[m].from] + o, n);
+    if (r->values > 1) {
+        const struct lane_merge *last = &r->merge[r->values - 2];
+        reduce_add_into(out, r->value[last->into] + o, r->value[last->from] + o, n);
+    }
+}
+
 /* One canonical block at a time, so that what is added stays in cache until it is squared. */
-void reduce_add_slice(struct reducer *r, const struct reduce_slice *s)
+static void sum_slice(struct reducer *r, const struct reduce_slice *s, bool add)
 {
     int64_t block = s->first_block;
     for (int64_t at = s->begin; at < s->end; at += REDUCE_BLOCK, block++) {
-        int64_t n = block_length(at, s->end), o = at - s->begin;
-        float *out = r->root[0] + at;
-        for (int32_t m = 0; m + 2 < r->values; m++)
-            lane_tree_add(r->value[r->merge[m].into] + o, r->value[r->merge[m].from] + o, n);
-        if (r->values > 1) {
-            const struct lane_merge *last = &r->merge[r->values - 2];
-            reduce_add_into(out, r->value[last->into] + o, r->value[last->from] + o, n);
+        double square[REDUCE_PARTS] = {0};
+        struct range p;
+        struct range_walk w = range_walk_over(r->active, at, at + block_length(at, s->end));
+        while (range_walk_next(&w, &p)) {
+            float *out = r->root[0] + p.begin;
+            if (add)
+                add_values(r, p.begin - s->begin, p.end - p.begin, out);
+            reduce_square_piece(square, p.begin - at, out, p.end - p.begin);
         }
-        r->norm[block] = reduce_square(out, n);
+        r->norm[block] = reduce_square_total(square);
     }
+}
+
+void reduce_add_slice(struct reducer *r, const struct reduce_slice *s)
+{
+    sum_slice(r, s, true);
 }
 
 void reduce_square_slice(struct reducer *r, const struct reduce_slice *s)
 {
-    int64_t block = s->first_block;
-    for (int64_t at = s->begin; at < s->end; at += REDUCE_BLOCK, block++)
-        r->norm[block] = reduce_square(r->root[0] + at, block_length(at, s->end));
+    sum_slice(r, s, false);
+}
+
+/* This rank's blocks into its roots, over a bucket. */
+static void join_lanes(struct reducer *r, const struct reduce_bucket *b)
+{
+    for (int64_t at = b->begin; at < b->end; at += REDUCE_BLOCK) {
+        struct range p;
+        struct range_walk w = range_walk_over(r->active, at, at + block_length(at, b->end));
+        while (range_walk_next(&w, &p))
+            for (int32_t m = 0; m < r->local_merges; m++)
+                lane_tree_add(r->block[r->local_merge[m].into] + p.begin,
+                              r->block[r->local_merge[m].from] + p.begin, p.end - p.begin);
+    }
 }
 
 bool reduce_start_bucket(struct reducer *r)
@@ -65,10 +93,8 @@ bool reduce_start_bucket(struct reducer *r)
     const struct reduce_bucket *b = &r->plan.bucket[r->started];
     if (b->begin < (int64_t)atomic_load(&r->ready_from))
         return false;
-    for (int64_t at = b->begin; at < b->end && r->local_merges > 0; at += REDUCE_BLOCK)
-        for (int32_t m = 0; m < r->local_merges; m++)
-            lane_tree_add(r->block[r->local_merge[m].into] + at,
-                          r->block[r->local_merge[m].from] + at, block_length(at, b->end));
+    if (r->local_merges > 0)
+        join_lanes(r, b);
     r->started++;
     return true;
 }
@@ -213,6 +239,15 @@ static mt_status choose_path(struct reducer *r, enum reduce_path asked)
     return MT_OK;
 }
 
+static mt_status copy_ranges(struct range_list *out, const struct range_list *from)
+{
+    MT_TRY(mt_alloc(&out->r, from->count, sizeof *out->r, "the reduction's ranges"));
+    memcpy(out->r, from->r, (size_t)from->count * sizeof *out->r);
+    out->count = out->capacity = from->count;
+    out->elements = from->elements;
+    return MT_OK;
+}
+
 static mt_status prepare(struct reducer *r, const struct range_list *ranges,
                          const struct reducer_options *options)
 {
@@ -222,6 +257,9 @@ static mt_status prepare(struct reducer *r, const struct range_list *ranges,
     r->whole = options->whole;
     r->watch = options->watch;
     r->watch_context = options->watch_context;
+    r->rows = options->rows;
+    r->active = r->rows != NULL ? &r->rows->active : &r->ranges;
+    MT_TRY(copy_ranges(&r->ranges, ranges));
     MT_TRY(choose_path(r, options->path));
     bool halving = c->size > 1 && r->mode == REDUCE_EXACT && r->path == REDUCE_PATH_HALVING;
     MT_TRY(reduce_plan_init(&r->plan, ranges,
@@ -258,6 +296,7 @@ static uint64_t hash_arguments(int32_t lanes, enum reduce_mode mode,
     hash64_add_int(&h, o->bucket_elements);
     hash64_add_int(&h, (int64_t)o->path);
     hash64_add_int(&h, o->whole);
+    hash64_add_int(&h, o->rows != NULL ? o->rows->rows : 0);
     for (int32_t i = 0; i < ranges->count; i++) {
         hash64_add_int(&h, ranges->r[i].begin);
         hash64_add_int(&h, ranges->r[i].end);
@@ -336,6 +375,7 @@ void reducer_destroy(struct reducer **reducer)
     (void)pthread_cond_destroy(&r->done);
     (void)pthread_mutex_destroy(&r->lock);
     reduce_plan_release(&r->plan);
+    range_list_release(&r->ranges);
     mt_free(&r->block);
     mt_free(&r->local_merge);
     mt_free(&r->index);
@@ -408,7 +448,7 @@ mt_status reducer_finish(struct reducer *r, struct reduce_sum *out)
     double begin_s = clock_now_s(), norm2 = 0.0;
     MT_TRY(join_step(r));
     if (r->whole && r->transport != NULL && !r->transport->spreads)
-        MT_TRY(r->transport->gather(r, r->root[0]));
+        MT_TRY(r->transport->gather(r, r->root[0], r->active));
     if (r->comm->size > 1)
         MPI_TRY(MPI_Allreduce, MPI_IN_PLACE, r->norm, (int)r->plan.blocks, MPI_DOUBLE, MPI_SUM,
                 r->comm->handles->reduce);
@@ -429,7 +469,7 @@ mt_status reducer_gather(struct reducer *r, float *block)
 {
     double begin_s = clock_now_s();
     if (r->transport != NULL)
-        MT_TRY(r->transport->gather(r, block));
+        MT_TRY(r->transport->gather(r, block, &r->ranges));
     r->stats.wait_s += clock_now_s() - begin_s;
     return MT_OK;
 }

@@ -16,13 +16,14 @@
  *     reducer_destroy(&r);
  *
  * A sharded optimizer needs only the owned part of the sum, updates the parameters there and
- * gathers them.  Otherwise `whole` makes the copying of finished sums to all ranks part of what
+ * gathers them.  Rows of an embedding that a step does not use can be left out (row_set.h).
+ * Otherwise `whole` makes the copying of finished sums to all ranks part of what
  * runs beside the backward pass.  No step allocates.
  */
 #ifndef MT_COMM_REDUCE_H
 #define MT_COMM_REDUCE_H
 
-#include "comm/base/tensors.h"
+#include "comm/base/row_set.h"
 #include "comm/lane_tree.h"
 #include "comm/world.h"
 
@@ -53,6 +54,10 @@ struct reducer_options {
     bool no_thread;          /* all work happens in reducer_finish */
     reduce_watch watch;      /* NULL = nobody listens */
     void *watch_context;
+    /* Rows of one matrix that a step does not use: zero in every block of every rank, and left
+     * alone.  Borrowed; made for the same ranges; agreed on before each reducer_begin.  NULL = all
+     * of the ranges is used by each step.  The bits are the same. */
+    const struct row_set *rows;
 };
 
 struct reduce_sum {
@@ -101,8 +106,8 @@ mt_status reducer_finish(struct reducer *r, struct reduce_sum *out) MT_CHECKED;
  * one rank. */
 bool reducer_sum_is_whole(const struct reducer *r);
 
-/* Collective.  Every rank's owned part of `block` (any flat block) is copied to all ranks: then the
- * ranges are equal everywhere.  Errors: MPI. */
+/* Collective.  Every rank's owned part of `block`, rows that no step uses included,
+ * is copied to all ranks (any flat block): then the ranges are equal everywhere.  Errors: MPI. */
 mt_status reducer_gather(struct reducer *r, float *block) MT_CHECKED;
 
 /* Local.  The flat ranges that this rank owns, ascending, neighbours joined; replaces what `out`

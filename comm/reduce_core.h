@@ -19,7 +19,7 @@ struct reduce_transport {
     mt_status (*open)(struct reducer *r); /* Collective */
     void (*close)(struct reducer *r);     /* Local */
     mt_status (*advance)(struct reducer *r, bool *moved);
-    mt_status (*gather)(struct reducer *r, float *block);
+    mt_status (*gather)(struct reducer *r, float *block, const struct range_list *active);
     bool spreads; /* advance also copies sums to all ranks where r->whole */
 };
 
@@ -37,6 +37,9 @@ struct reducer {
     const struct reduce_transport *transport; /* NULL = one rank: nothing to move */
     void *state;                              /* the transport's own */
     struct reduce_plan plan;
+    struct range_list ranges;        /* all that takes part */
+    const struct row_set *rows;      /* NULL = every step uses all of it */
+    const struct range_list *active; /* what this step uses: &ranges or &rows->active */
 
     /* this rank's blocks of the step, and how they become its roots */
     int32_t own_lanes;

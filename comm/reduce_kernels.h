@@ -7,6 +7,15 @@
 /* Local.  out[i] = left[i] + right[i]; out may be either of them. */
 void reduce_add_into(float *out, const float *left, const float *right, int64_t count);
 
+enum { REDUCE_PARTS = 16 };
+
+/* Local.  Adds the squares of x[count] to sixteen partial sums, x[i] to sum[(first + i) % 16]:
+ * reduce_square in pieces; a piece that is left out counts as zeros. */
+void reduce_square_piece(double sum[REDUCE_PARTS], int64_t first, const float *x, int64_t count);
+
+/* Local.  The tree over the partial sums, which it destroys. */
+double reduce_square_total(double sum[REDUCE_PARTS]);
+
 /* Local.  Sum of squares in double: sixteen partial sums over count elements, then a tree of them.
  */
 double reduce_square(const float *x, int64_t count);

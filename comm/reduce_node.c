@@ -86,12 +86,16 @@ static void set_count(_Atomic int64_t *count, int64_t value)
     atomic_store_explicit(count, value, memory_order_release);
 }
 
-static void copy_out(struct reducer *r, float *slot, const float *block, int64_t bucket_begin,
-                     int64_t begin, int64_t end)
+/* Copies what is used of [begin, end) to the same places of a slot. */
+static void copy_out(struct reducer *r, const struct range_list *active, float *slot,
+                     const float *block, int64_t bucket_begin, int64_t begin, int64_t end)
 {
-    if (end > begin)
-        memcpy(slot + (begin - bucket_begin), block + begin, (size_t)(end - begin) * sizeof *slot);
-    r->stats.bytes_sent += (end - begin) * (int64_t)sizeof *slot;
+    struct range p;
+    for (struct range_walk w = range_walk_over(active, begin, end); range_walk_next(&w, &p);) {
+        size_t bytes = (size_t)(p.end - p.begin) * sizeof *slot;
+        memcpy(slot + (p.begin - bucket_begin), block + p.begin, bytes);
+        r->stats.bytes_sent += (int64_t)bytes;
+    }
 }
 
 static void post_bucket(struct reducer *r, int32_t bucket)
@@ -102,8 +106,8 @@ static void post_bucket(struct reducer *r, int32_t bucket)
     struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, me);
     for (int32_t i = 0; i < r->roots; i++) {
         float *slot = slot_of(n, me, n->first + bucket, i);
-        copy_out(r, slot, r->root[i], b->begin, b->begin, mine.begin);
-        copy_out(r, slot, r->root[i], b->begin, mine.end, b->end);
+        copy_out(r, r->active, slot, r->root[i], b->begin, b->begin, mine.begin);
+        copy_out(r, r->active, slot, r->root[i], b->begin, mine.end, b->end);
     }
     set_count(&n->counter[me].posted, n->first + bucket + 1);
 }
@@ -121,21 +125,25 @@ static void add_bucket(struct reducer *r, int32_t bucket)
                         : slot_of(n, p, n->first + bucket, i) + (mine.begin - begin);
     reduce_add_slice(r, &mine);
     if (r->whole)
-        copy_out(r, slot_of(n, me, n->first + bucket, 0), r->root[0], begin, mine.begin, mine.end);
+        copy_out(r, r->active, slot_of(n, me, n->first + bucket, 0), r->root[0], begin, mine.begin,
+                 mine.end);
     set_count(&n->counter[me].summed, n->first + bucket + 1);
 }
 
 /* Copies what the other ranks own of a bucket from their slots. */
-static void take_bucket(struct reducer *r, float *block, int32_t bucket)
+static void take_bucket(struct reducer *r, const struct range_list *active, float *block,
+                        int32_t bucket)
 {
     struct node *n = r->state;
     int32_t me = r->comm->rank;
-    for (int32_t p = 0; p < r->comm->size; p++) {
-        struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, p);
-        if (p != me && s.end > s.begin)
-            memcpy(block + s.begin,
-                   slot_of(n, p, n->first + bucket, 0) + (s.begin - r->plan.bucket[bucket].begin),
-                   (size_t)(s.end - s.begin) * sizeof *block);
+    for (int32_t rank = 0; rank < r->comm->size; rank++) {
+        struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, rank);
+        const float *slot = slot_of(n, rank, n->first + bucket, 0);
+        struct range p;
+        struct range_walk w = range_walk_over(active, s.begin, rank != me ? s.end : s.begin);
+        while (range_walk_next(&w, &p))
+            memcpy(block + p.begin, slot + (p.begin - r->plan.bucket[bucket].begin),
+                   (size_t)(p.end - p.begin) * sizeof *block);
     }
     set_count(&n->counter[me].taken, n->first + bucket + 1);
 }
@@ -156,7 +164,7 @@ static mt_status advance_node(struct reducer *r, bool *moved)
     if (r->finished < n->summed &&
         (!r->whole || all_reach(r, &c->summed, n->first + r->finished + 1))) {
         if (r->whole)
-            take_bucket(r, r->root[0], r->finished);
+            take_bucket(r, r->active, r->root[0], r->finished);
         else
             set_count(&c[r->comm->rank].taken, n->first + r->finished + 1);
         r->finished++;
@@ -169,17 +177,18 @@ static mt_status advance_node(struct reducer *r, bool *moved)
     return MT_OK;
 }
 
-static void gather_post(struct reducer *r, const float *block, int32_t bucket)
+static void gather_post(struct reducer *r, const struct range_list *active, const float *block,
+                        int32_t bucket)
 {
     struct node *n = r->state;
     int32_t me = r->comm->rank;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, me);
-    copy_out(r, slot_of(n, me, n->first + bucket, 0), block, r->plan.bucket[bucket].begin,
+    copy_out(r, active, slot_of(n, me, n->first + bucket, 0), block, r->plan.bucket[bucket].begin,
              mine.begin, mine.end);
     set_count(&n->counter[me].posted, n->first + bucket + 1);
 }
 
-static mt_status gather_node(struct reducer *r, float *block)
+static mt_status gather_node(struct reducer *r, float *block, const struct range_list *active)
 {
     struct node *n = r->state;
     int32_t posted = 0, taken = 0, idle = 0;
@@ -188,11 +197,11 @@ static mt_status gather_node(struct reducer *r, float *block)
         bool moved = false;
         if (posted < r->plan.buckets &&
             all_reach(r, &n->counter->taken, n->first + posted + 1 - SLOTS)) {
-            gather_post(r, block, posted++);
+            gather_post(r, active, block, posted++);
             moved = true;
         }
         if (taken < posted && all_reach(r, &n->counter->posted, n->first + taken + 1)) {
-            take_bucket(r, block, taken++);
+            take_bucket(r, active, block, taken++);
             moved = true;
         }
         if (moved)

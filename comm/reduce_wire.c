@@ -15,6 +15,7 @@
 #include "comm/agree.h"
 #include "comm/base/memory.h"
 #include "comm/reduce_core.h"
+#include "comm/reduce_pack.h"
 
 enum { FLIGHTS = 4, TAGS = 32768 };
 
@@ -23,7 +24,9 @@ struct flight {
     int32_t stage;
     int requests;
     MPI_Request *request;
-    float *staging; /* what other ranks send */
+    float *staging;  /* what other ranks send */
+    float *outgoing; /* what cannot travel from where it stands; NULL where all can */
+    int64_t packed;  /* elements of it in use */
 };
 
 struct wire {
@@ -39,11 +42,12 @@ static void close_wire(struct reducer *r)
             continue; /* given up in the middle: messages may still arrive there */
         mt_free(&w->flight[i].request);
         mt_free(&w->flight[i].staging);
+        mt_free(&w->flight[i].outgoing);
     }
     mt_free(&r->state);
 }
 
-static mt_status open_wire(struct reducer *r, int64_t requests, int64_t staging)
+static mt_status open_wire(struct reducer *r, int64_t requests, int64_t staging, int64_t outgoing)
 {
     struct wire *w;
     MT_TRY(mt_alloc(&w, 1, sizeof *w, "the reduction's messages"));
@@ -55,13 +59,25 @@ static mt_status open_wire(struct reducer *r, int64_t requests, int64_t staging)
         struct flight *f = &w->flight[i];
         MT_TRY(mt_alloc(&f->request, requests, sizeof *f->request, "the reduction's requests"));
         MT_TRY(mt_alloc(&f->staging, staging, sizeof *f->staging, "the reduction's buffers"));
+        if (r->rows != NULL)
+            MT_TRY(mt_alloc(&f->outgoing, outgoing, sizeof *f->outgoing, "what is sent"));
     }
     return MT_OK;
 }
 
-static mt_status post_send(struct reducer *r, struct flight *f, const float *data, int64_t count,
-                           int32_t to)
+/* Sends what is used of block[begin..end); whoever receives it knows how much that is. */
+static mt_status post_send(struct reducer *r, struct flight *f, const float *block, int64_t begin,
+                           int64_t end, int32_t to)
 {
+    const float *data = block + begin;
+    int64_t count = end - begin;
+    if (!reduce_is_whole(r->active, begin, end)) {
+        data = f->outgoing + f->packed;
+        count = reduce_pack(r->active, block, begin, end, f->outgoing + f->packed);
+        f->packed += count;
+    }
+    if (count == 0)
+        return MT_OK;
     MPI_TRY(MPI_Isend, data, (int)count, MPI_FLOAT, to, f->bucket % TAGS, r->comm->handles->reduce,
             &f->request[f->requests]);
     f->requests++;
@@ -73,6 +89,8 @@ static mt_status post_send(struct reducer *r, struct flight *f, const float *dat
 static mt_status post_receive(struct reducer *r, struct flight *f, float *data, int64_t count,
                               int32_t from)
 {
+    if (count == 0)
+        return MT_OK;
     MPI_TRY(MPI_Irecv, data, (int)count, MPI_FLOAT, from, f->bucket % TAGS,
             r->comm->handles->reduce, &f->request[f->requests]);
     f->requests++;
@@ -95,6 +113,7 @@ static mt_status advance_flights(struct reducer *r, bool *moved,
             f->bucket = r->started - 1;
             f->stage = 0;
             f->requests = 0;
+            f->packed = 0;
             MT_TRY(begin(r, f));
             *moved = true;
         }
@@ -104,6 +123,7 @@ static mt_status advance_flights(struct reducer *r, bool *moved,
             continue;
         bool done = false;
         f->requests = 0;
+        f->packed = 0;
         MT_TRY(arrived(r, f, &done));
         *moved = true;
         if (done) {
@@ -114,21 +134,36 @@ static mt_status advance_flights(struct reducer *r, bool *moved,
     return MT_OK;
 }
 
-/* Buckets one after another: gathers are not hidden behind anything. */
-static mt_status gather_wire(struct reducer *r, float *block)
+/* One bucket of a gather: in place, or by way of a flight's buffer where rows are left out. */
+static mt_status gather_bucket(struct reducer *r, float *block, const struct range_list *active,
+                               int32_t bucket)
 {
-    for (int32_t b = 0; b < r->plan.buckets; b++) {
-        const struct reduce_bucket *bucket = &r->plan.bucket[b];
-        for (int32_t p = 0; p < r->comm->size; p++) {
-            struct reduce_slice s = reduce_plan_slice(&r->plan, b, p);
-            r->counts[p] = (int)(s.end - s.begin);
-            r->offsets[p] = (int)(s.begin - bucket->begin);
-        }
-        MPI_TRY(MPI_Allgatherv, MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, block + bucket->begin,
-                r->counts, r->offsets, MPI_FLOAT, r->comm->handles->reduce);
-        r->stats.bytes_sent +=
-            r->counts[r->comm->rank] * (int64_t)(r->comm->size - 1) * (int64_t)sizeof *block;
+    struct wire *w = r->state;
+    const struct reduce_bucket *b = &r->plan.bucket[bucket];
+    bool whole = reduce_is_whole(active, b->begin, b->end);
+    float *data = whole ? block + b->begin : w->flight[0].outgoing;
+    int32_t me = r->comm->rank;
+    for (int32_t p = 0; p < r->comm->size; p++) {
+        struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, p);
+        r->counts[p] = (int)range_list_within(active, s.begin, s.end);
+        r->offsets[p] = (int)range_list_within(active, b->begin, s.begin);
+        if (p == me && !whole)
+            (void)reduce_pack(active, block, s.begin, s.end, data + r->offsets[p]);
     }
+    MPI_TRY(MPI_Allgatherv, MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, r->counts, r->offsets,
+            MPI_FLOAT, r->comm->handles->reduce);
+    r->stats.bytes_sent += r->counts[me] * (int64_t)(r->comm->size - 1) * (int64_t)sizeof *block;
+    if (!whole)
+        reduce_unpack(active, data, b->begin, b->end, block);
+    return MT_OK;
+}
+
+/* Buckets one after another: gathers are not hidden behind anything. */
+static mt_status gather_wire(struct reducer *r, float *block, const struct range_list *active)
+{
+    for (int32_t b = 0; b < r->plan.buckets; b++)
+        if (range_list_within(active, r->plan.bucket[b].begin, r->plan.bucket[b].end) > 0)
+            MT_TRY(gather_bucket(r, block, active, b));
     return MT_OK;
 }
 
@@ -136,7 +171,8 @@ static mt_status open_direct(struct reducer *r)
 {
     int64_t ranks = r->comm->size, peers = r->values - r->roots;
     int64_t slice = reduce_plan_longest_slice(&r->plan, r->comm->rank);
-    return comm_agree(r->comm, open_wire(r, peers + (ranks - 1) * r->roots, peers * slice));
+    return comm_agree(r->comm, open_wire(r, peers + (ranks - 1) * r->roots, peers * slice,
+                                         r->roots * r->plan.longest));
 }
 
 static mt_status begin_direct(struct reducer *r, struct flight *f)
@@ -144,17 +180,18 @@ static mt_status begin_direct(struct reducer *r, struct flight *f)
     struct wire *w = r->state;
     int32_t me = r->comm->rank, ranks = r->comm->size;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, me);
+    int64_t length = mine.end - mine.begin, used;
     float *staging = f->staging;
+    used = range_list_within(r->active, mine.begin, mine.end);
     for (int32_t hop = 1; hop < ranks; hop++) { /* not everybody to rank 0 first */
         int32_t from = (me + ranks - hop) % ranks, to = (me + hop) % ranks;
         for (int32_t v = r->first_value[from]; v < r->first_value[from + 1]; v++) {
-            if (mine.end > mine.begin)
-                MT_TRY(post_receive(r, f, staging, mine.end - mine.begin, from));
+            MT_TRY(post_receive(r, f, staging + (length - used), used, from));
             staging += w->slice_elements;
         }
         struct reduce_slice s = reduce_plan_slice(&r->plan, f->bucket, to);
-        for (int32_t i = 0; i < r->roots && s.end > s.begin; i++)
-            MT_TRY(post_send(r, f, r->root[i] + s.begin, s.end - s.begin, to));
+        for (int32_t i = 0; i < r->roots; i++)
+            MT_TRY(post_send(r, f, r->root[i], s.begin, s.end, to));
     }
     return MT_OK;
 }
@@ -165,9 +202,11 @@ static mt_status arrived_direct(struct reducer *r, struct flight *f, bool *done)
     int32_t me = r->comm->rank, ranks = r->comm->size;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, me);
     float *staging = f->staging;
+    int64_t used = range_list_within(r->active, mine.begin, mine.end);
     for (int32_t hop = 1; hop < ranks; hop++) {
         int32_t from = (me + ranks - hop) % ranks;
         for (int32_t v = r->first_value[from]; v < r->first_value[from + 1]; v++) {
+            reduce_spread(r->active, staging, used, mine.begin, mine.end);
             r->value[v] = staging;
             staging += w->slice_elements;
         }
@@ -186,7 +225,7 @@ static mt_status advance_direct(struct reducer *r, bool *moved)
 
 static mt_status open_halving(struct reducer *r)
 {
-    return comm_agree(r->comm, open_wire(r, 2, r->plan.longest / 2 + REDUCE_BLOCK));
+    return comm_agree(r->comm, open_wire(r, 2, r->plan.longest / 2 + REDUCE_BLOCK, r->plan.longest));
 }
 
 /* Keeps one half of what this rank holds and swaps the other with its partner. */
@@ -195,18 +234,16 @@ static mt_status begin_halving(struct reducer *r, struct flight *f)
     int32_t me = r->comm->rank, partner = me ^ (1 << f->stage);
     struct reduce_slice mine = reduce_plan_halved(&r->plan, f->bucket, me, f->stage + 1);
     struct reduce_slice theirs = reduce_plan_halved(&r->plan, f->bucket, partner, f->stage + 1);
-    if (mine.end > mine.begin)
-        MT_TRY(post_receive(r, f, f->staging, mine.end - mine.begin, partner));
-    if (theirs.end > theirs.begin)
-        MT_TRY(post_send(r, f, r->root[0] + theirs.begin, theirs.end - theirs.begin, partner));
-    return MT_OK;
+    int64_t used = range_list_within(r->active, mine.begin, mine.end);
+    MT_TRY(post_receive(r, f, f->staging, used, partner));
+    return post_send(r, f, r->root[0], theirs.begin, theirs.end, partner);
 }
 
 static mt_status arrived_halving(struct reducer *r, struct flight *f, bool *done)
 {
     struct reduce_slice mine = reduce_plan_halved(&r->plan, f->bucket, r->comm->rank, f->stage + 1);
     /* left + right and right + left are the same bits */
-    lane_tree_add(r->root[0] + mine.begin, f->staging, mine.end - mine.begin);
+    reduce_add_packed(r->active, f->staging, mine.begin, mine.end, r->root[0]);
     f->stage++;
     *done = (1 << f->stage) == r->comm->size;
     if (!*done)
@@ -222,17 +259,27 @@ static mt_status advance_halving(struct reducer *r, bool *moved)
 
 static mt_status open_vendor(struct reducer *r)
 {
-    return comm_agree(r->comm, open_wire(r, 1, 0));
+    return comm_agree(r->comm, open_wire(r, 1, 0, r->plan.longest));
 }
 
 /* The roots of a rank are added up first, then the library adds up the ranks. */
 static mt_status begin_vendor(struct reducer *r, struct flight *f)
 {
     const struct reduce_bucket *b = &r->plan.bucket[f->bucket];
+    float *data = r->root[0] + b->begin;
     int64_t count = b->end - b->begin;
+    struct range p;
     for (int32_t i = 1; i < r->roots; i++)
-        lane_tree_add(r->root[0] + b->begin, r->root[i] + b->begin, count);
-    MPI_TRY(MPI_Iallreduce, MPI_IN_PLACE, r->root[0] + b->begin, (int)count, MPI_FLOAT, MPI_SUM,
+        for (struct range_walk w = range_walk_over(r->active, b->begin, b->end);
+             range_walk_next(&w, &p);)
+            lane_tree_add(r->root[0] + p.begin, r->root[i] + p.begin, p.end - p.begin);
+    if (!reduce_is_whole(r->active, b->begin, b->end)) {
+        data = f->outgoing;
+        count = reduce_pack(r->active, r->root[0], b->begin, b->end, data);
+    }
+    if (count == 0)
+        return MT_OK;
+    MPI_TRY(MPI_Iallreduce, MPI_IN_PLACE, data, (int)count, MPI_FLOAT, MPI_SUM,
             r->comm->handles->reduce, f->request);
     f->requests = 1;
     r->stats.bytes_sent += 2 * count * (r->comm->size - 1) / r->comm->size * (int64_t)sizeof(float);
@@ -241,7 +288,10 @@ static mt_status begin_vendor(struct reducer *r, struct flight *f)
 
 static mt_status arrived_vendor(struct reducer *r, struct flight *f, bool *done)
 {
+    const struct reduce_bucket *b = &r->plan.bucket[f->bucket];
     struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, r->comm->rank);
+    if (!reduce_is_whole(r->active, b->begin, b->end))
+        reduce_unpack(r->active, f->outgoing, b->begin, b->end, r->root[0]);
     reduce_square_slice(r, &mine);
     *done = true;
     return MT_OK;

@@ -37,6 +37,7 @@ enum job_nonfinite { JOB_NONFINITE_STOP, JOB_NONFINITE_SKIP, JOB_NONFINITE_ROLLB
 enum job_spike { JOB_SPIKE_OFF, JOB_SPIKE_STOP, JOB_SPIKE_SKIP, JOB_SPIKE_ROLLBACK };
 enum job_save_failure { JOB_SAVE_WARN, JOB_SAVE_STOP };
 enum job_reduction { JOB_REDUCTION_EXACT, JOB_REDUCTION_MPI };
+enum job_rows { JOB_ROWS_SPARSE, JOB_ROWS_DENSE };
 
 enum { JOB_TASKS_MAX = 64, JOB_DATA_MAX = 64, JOB_LABELS_MAX = 100000, JOB_LANES_MAX = 65536 };
 
@@ -129,7 +130,9 @@ struct job {
     struct job_batch batch;
     struct job_train train;
     struct job_optimizer optimizer;
-    int32_t reduction; /* enum job_reduction */
+    int32_t reduction;        /* enum job_reduction */
+    int32_t reduction_rows;   /* enum job_rows */
+    int64_t reduction_bucket; /* elements, 0 = chosen */
     struct job_cache cache;
     double watchdog_s; /* 0 = off */
     bool accept_changes;

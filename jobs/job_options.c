@@ -21,6 +21,7 @@ static const char *const nonfinite_names[] = {"stop", "skip", "rollback", NULL};
 static const char *const spike_names[] = {"off", "stop", "skip", "rollback", NULL};
 static const char *const save_failure_names[] = {"warn", "stop", NULL};
 static const char *const reduction_names[] = {"exact", "mpi", NULL};
+static const char *const rows_names[] = {"sparse", "dense", NULL};
 static const char *const init_words[] = {"random", NULL};
 
 static const struct option model_rows[] = {
@@ -609,6 +610,24 @@ static const struct option job_rows[] = {
      .choices = reduction_names,
      .fallback = "exact",
      .help = "`exact`: the same bits at any number of ranks; `mpi`: the library's own collectives"},
+    {.key = "reduction_rows",
+     .type = OPTION_CHOICE,
+     .change = SAFE,
+     .offset = FIELD(job, reduction_rows),
+     .choices = rows_names,
+     .fallback = "sparse",
+     .help = "of the word embeddings' gradient: `sparse` sends and adds the rows of the step's tokens "
+             "only, `dense` all; the bits are the same"},
+    {.key = "reduction_bucket",
+     .type = OPTION_INT,
+     .change = SAFE,
+     .offset = FIELD(job, reduction_bucket),
+     .fallback = "0",
+     .min = 0,
+     .max = 1e9,
+     .unit = "elements",
+     .help = "gradients reduced at a time; 0 = chosen by the way they travel; `mttrain bench comm` "
+             "finds the best; exact sums have the same bits with any"},
     {.key = "cache",
      .type = OPTION_GROUP,
      .offset = FIELD(job, cache),

@@ -7,7 +7,7 @@
 #ifndef MT_TRAINER_BENCH_H
 #define MT_TRAINER_BENCH_H
 
-#include "comm/world.h"
+#include "comm/reduce.h"
 #include "io/json.h"
 #include "trainer/model/model.h"
 
@@ -23,7 +23,10 @@ struct bench {
     double peak[2];    /* operations/s of all ranks, by enum model_precision; 0 = unknown */
     const char *trace; /* file of the steps' trace, NULL = none */
     int64_t trace_first, trace_last;
-    struct json_writer *json; /* rank 0, NULL = people's tables */
+    enum reduce_mode reduction; /* of part step; part comm compares all settings */
+    bool dense_rows;            /* every row of the word embeddings is reduced */
+    int64_t bucket_elements;    /* 0 = chosen */
+    struct json_writer *json;   /* rank 0, NULL = people's tables */
 };
 
 /* Collective.  Fused multiply-adds, bf16 dot products, memory; fills bench->peak. */

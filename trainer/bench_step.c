@@ -20,6 +20,7 @@
 #include "schedules/pattern.h"
 #include "trainer/bench.h"
 #include "trainer/model/timing.h"
+#include "trainer/phase_run.h"
 #include "trainer/trace.h"
 #include "trainer/update.h"
 
@@ -181,6 +182,8 @@ static mt_status make_phase(struct step_bench *s, const struct bench *b)
     for (int32_t t = 0; t < TASKS; t++)
         run->phase.loss[t] = (struct task_loss){.active = s->trains, .weight = (real)0.5};
     MT_TRY(choose_trainable(s, b));
+    run->job.reduction_rows = b->dense_rows ? JOB_ROWS_DENSE : JOB_ROWS_SPARSE;
+    MT_TRY(phase_run_choose_rows(run, s->plan.trainable));
     MT_TRY(make_pieces(run, s->plan.trainable));
     MT_TRY(range_list_of(&run->phase.owned, &run->model.table, s->plan.trainable));
     MT_TRY(make_batches(s, b));
@@ -196,7 +199,8 @@ static mt_status make_phase(struct step_bench *s, const struct bench *b)
                                 .train_from = s->plan.train_from,
                                 .recompute = b->recompute,
                                 .ranges = &run->phase.ranges,
-                                .trace = run->trace};
+                                .trace = run->trace,
+                                .rows = phase_run_rows(run)};
     return lanes_create(&run->phase.lanes, &setup);
 }
 
@@ -219,6 +223,7 @@ static void release(struct step_bench *s)
     for (int32_t i = 0; s->batch != NULL && i < s->batches * s->own_lanes; i++)
         batch_destroy(&s->batch[i]);
     mt_free(&s->batch);
+    row_set_release(&run->phase.rows);
     range_list_release(&run->phase.ranges);
     range_list_release(&run->phase.owned);
     mt_free(&run->phase.piece);
@@ -285,6 +290,7 @@ static mt_status one_step(struct step_bench *s, const struct bench *b, int32_t s
     double divisor = (double)b->sentences * b->world->size, begin_s;
     float *const *block = s->trains ? lanes_known_root(run->phase.lanes) : NULL;
     bool early = block != NULL;
+    MT_TRY(phase_run_agree_rows(run, batch, s->own_lanes));
     if (early)
         reducer_begin(run->phase.reducer, block, roots);
     double trace_s = trace_begin(run->trace);
@@ -441,7 +447,8 @@ mt_status bench_step(struct bench *b)
     struct step_bench *s = NULL;
     struct result result;
     struct reducer_options options = {.whole = true,
-                                      .watch = b->trace != NULL ? trace_bucket : NULL};
+                                      .watch = b->trace != NULL ? trace_bucket : NULL,
+                                      .bucket_elements = b->bucket_elements};
     mt_status st;
     if (b->peak[MODEL_FP32] == 0)
         MT_TRY(bench_peak(b));
@@ -451,9 +458,10 @@ mt_status bench_step(struct bench *b)
             st, trace_open(&s->run.trace, b->world, b->trace, b->trace_first, b->trace_last), done);
     options.watch_context = s->run.trace;
     MT_TRY_GOTO(st, comm_agree(b->world, make(s, b)), done);
+    options.rows = phase_run_rows(&s->run);
     if (s->trains)
         MT_TRY_GOTO(st,
-                    reducer_create(&s->run.phase.reducer, b->world, b->lanes, REDUCE_EXACT,
+                    reducer_create(&s->run.phase.reducer, b->world, b->lanes, b->reduction,
                                    &s->run.phase.ranges, &options),
                     done);
     MT_TRY_GOTO(st, run_steps(s, b), done);

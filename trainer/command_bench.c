@@ -74,6 +74,14 @@ static mt_status choose_precision(struct bench *b, const char *text)
     return MT_OK;
 }
 
+static mt_status choose_reduction(struct bench *b, const char *text)
+{
+    if (strcmp(text, "exact") != 0 && strcmp(text, "mpi") != 0)
+        return MT_FAIL(MT_ARG, "--reduction %s: exact or mpi", text);
+    b->reduction = strcmp(text, "mpi") == 0 ? REDUCE_MPI : REDUCE_EXACT;
+    return MT_OK;
+}
+
 static mt_status check_number(const char *name, int64_t value, int64_t most)
 {
     if (value < 1 || value > most)
@@ -135,6 +143,7 @@ static mt_status run(const struct invocation *call)
     struct text_list chosen = {0};
     const char *model = "bert-base", *tokens = "128", *precision = "fp32", *trace_steps = "1-3";
     int64_t sentences = 32, steps = 5, micro_tokens = 2048, layers = 0;
+    const char *reduction = "exact";
     struct bench b = {.world = call->world, .train = "all"};
     bool json = false, help;
     const struct argument table[] = {
@@ -155,6 +164,11 @@ static mt_status run(const struct invocation *call)
         {"--trace", "FILE", ARGUMENT_TEXT, &b.trace,
          "what every thread does in the steps, for chrome://tracing or ui.perfetto.dev"},
         {"--trace-steps", "N[-M]", ARGUMENT_TEXT, &trace_steps, "which of them (default 1-3)"},
+        {"--reduction", "exact|mpi", ARGUMENT_TEXT, &reduction, "of a step (default exact)"},
+        {"--dense", NULL, ARGUMENT_FLAG, &b.dense_rows,
+         "reduce every row of the word embeddings, not only those of a step's tokens"},
+        {"--bucket", "N", ARGUMENT_INT, &b.bucket_elements,
+         "gradients reduced at a time (default chosen)"},
         {"--json", NULL, ARGUMENT_FLAG, &json, "one JSON object instead of tables"},
         {NULL, "peak|gemm|step|comm", ARGUMENT_REST, &chosen, "parts to measure (default all)"},
         {0}};
@@ -170,6 +184,9 @@ static mt_status run(const struct invocation *call)
     }
     MT_TRY_GOTO(st, choose_tokens(&b, tokens), done);
     MT_TRY_GOTO(st, choose_precision(&b, precision), done);
+    MT_TRY_GOTO(st, choose_reduction(&b, reduction), done);
+    if (b.bucket_elements != 0)
+        MT_TRY_GOTO(st, check_number("--bucket", b.bucket_elements, 1 << 30), done);
     MT_TRY_GOTO(st, check_number("--sentences", sentences, 1 << 16), done);
     MT_TRY_GOTO(st, check_number("--steps", steps, 1 << 16), done);
     MT_TRY_GOTO(st, trace_parse_steps(trace_steps, &b.trace_first, &b.trace_last), done);

@@ -23,6 +23,7 @@ struct lanes {
     real **boundary;    /* [threads], room for a slice's boundary input; NULL where none is used */
     float **block;      /* [block_count] gradient blocks */
     int32_t block_count;
+    int64_t *dirty;     /* [block_count][rows->words] rows that may not be zero */
     float **free_block; /* [block_count] a stack */
     int32_t free_count;
     float **node; /* [2 * lanes] block of a finished node, or NULL */
@@ -76,6 +77,9 @@ static mt_status create_parts(struct lanes *l)
                             (int64_t)s->micro_tokens * s->model->config.hidden_size, sizeof(real),
                             "a slice's boundary"));
     }
+    if (s->rows != NULL)
+        MT_TRY(mt_alloc(&l->dirty, (int64_t)l->block_count * s->rows->words, sizeof *l->dirty,
+                        "rows in use"));
     for (int32_t i = 0; i < l->block_count; i++)
         MT_TRY(mt_alloc(&l->block[i], s->model->table.total, sizeof(float), "a gradient block"));
     if (pthread_mutex_init(&l->lock, NULL) != 0 || pthread_cond_init(&l->block_freed, NULL) != 0)
@@ -121,10 +125,29 @@ void lanes_destroy(struct lanes **lanes)
     mt_free(&l->pass);
     mt_free(&l->boundary);
     mt_free(&l->block);
+    mt_free(&l->dirty);
     mt_free(&l->free_block);
     mt_free(&l->node);
     mt_free(&l->sums);
     mt_free(lanes);
+}
+
+/* Zeros for a new lane.  Whatever is added or received later touches rows of this step only. */
+static void clear_block(struct lanes *l, float *block)
+{
+    const struct row_set *rows = l->setup.rows;
+    int32_t index = 0;
+    for (int32_t i = 0; rows == NULL && i < l->setup.ranges->count; i++) {
+        const struct range *r = &l->setup.ranges->r[i];
+        memset(block + r->begin, 0, (size_t)(r->end - r->begin) * sizeof *block);
+    }
+    if (rows == NULL)
+        return;
+    while (l->block[index] != block)
+        index++;
+    int64_t *dirty = l->dirty + (int64_t)index * rows->words;
+    row_set_zero(rows, dirty, block);
+    memcpy(dirty, rows->mask, (size_t)rows->words * sizeof *dirty);
 }
 
 static float *take_block(struct lanes *l)
@@ -134,14 +157,11 @@ static float *take_block(struct lanes *l)
         (void)pthread_cond_wait(&l->block_freed, &l->lock);
     float *block = l->free_block[--l->free_count];
     (void)pthread_mutex_unlock(&l->lock);
-    for (int32_t i = 0; i < l->setup.ranges->count; i++) {
-        const struct range *r = &l->setup.ranges->r[i];
-        memset(block + r->begin, 0, (size_t)(r->end - r->begin) * sizeof *block);
-    }
+    clear_block(l, block);
     return block;
 }
 
-/* left += right over the trainable ranges. */
+/* left += right over the ranges that the step uses. */
 static void add_block(const struct range_list *ranges, float *left, const float *right)
 {
     for (int32_t i = 0; i < ranges->count; i++) {
@@ -159,7 +179,7 @@ static void finish_node(struct lanes *l, int32_t node, float *block)
         float *a = l->node[left], *b = l->node[left + 1];
         l->node[left] = l->node[left + 1] = NULL;
         (void)pthread_mutex_unlock(&l->lock);
-        add_block(l->setup.ranges, a, b);
+        add_block(l->setup.rows != NULL ? &l->setup.rows->active : l->setup.ranges, a, b);
         (void)pthread_mutex_lock(&l->lock);
         l->free_block[l->free_count++] = b;
         (void)pthread_cond_signal(&l->block_freed);

@@ -6,6 +6,11 @@
  * that add into one gradient block; finished lanes are combined in the one fixed tree
  * (comm/lane_tree.h), as far as both children lie on this rank.  What is left are the roots, which
  * comm/reduce.h takes.  So neither threads nor ranks change a bit.
+ * Each lane is computed alone by one thread, in slices of at most micro_tokens tokens that add into
+ * one gradient block; finished lanes are combined in the one fixed tree (comm/lane_tree.h), as far
+ * as both children lie on this rank.  What is left are the roots, which comm/reduce.h takes.  So
+ * neither threads nor ranks change a bit.  Rows of the word embeddings that no token of the step
+ * names stay zero in every block and cost nothing.
  *
  * Memory: one pass per thread, and threads + log2(lanes of this rank) gradient blocks, of which
  * only the trainable ranges are ever touched.
@@ -13,6 +18,7 @@
 #ifndef MT_TRAINER_LANES_H
 #define MT_TRAINER_LANES_H
 
+#include "comm/base/row_set.h"
 #include "comm/lane_tree.h"
 #include "comm/pool.h"
 #include "trainer/model/model.h"
@@ -33,6 +39,8 @@ struct lanes_setup {
     bool recompute;        /* activations are computed again in backward (memory) */
     const struct range_list *ranges; /* trainable ranges of a flat block; borrowed */
     struct trace *trace;             /* borrowed; NULL = none */
+    const struct row_set *rows; /* of the word embeddings, all ranks' of the step; borrowed; NULL =
+                                   every row is cleared and added */
 };
 
 /* Fills out with the boundary input of a slice (see trainer/model/model.h), or NULL for none. */

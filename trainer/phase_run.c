@@ -8,6 +8,7 @@
 #include "comm/base/clock.h"
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
+#include "comm/exchange.h"
 #include "io/lane_plan.h"
 #include "trainer/events.h"
 #include "trainer/freeze_audit.h"
@@ -75,12 +76,40 @@ struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_pla
                                 .train_from = plan->phase->frozen_dropout ? 0 : plan->train_from};
 }
 
+mt_status phase_run_choose_rows(struct run *run, const uint8_t *trainable)
+{
+    const struct tensor *word = &run->model.table.entry[run->model.word];
+    if (run->job.reduction_rows != JOB_ROWS_SPARSE || !trainable[run->model.word])
+        return MT_OK;
+    return row_set_init(&run->phase.rows, word->offset, word->shape[0], word->shape[1],
+                        &run->phase.ranges);
+}
+
+const struct row_set *phase_run_rows(const struct run *run)
+{
+    return run->phase.rows.rows > 0 ? &run->phase.rows : NULL;
+}
+
+mt_status phase_run_agree_rows(struct run *run, const struct batch *lane, int32_t count)
+{
+    struct row_set *rows = &run->phase.rows;
+    if (rows->rows == 0)
+        return MT_OK;
+    row_set_clear(rows);
+    for (int32_t i = 0; i < count; i++)
+        row_set_add(rows, lane[i].ids, lane[i].N);
+    MT_TRY(comm_or_i64(run->world, rows->mask, rows->words));
+    row_set_list(rows);
+    return MT_OK;
+}
+
 static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
 {
     struct lanes_setup setup =
         phase_run_lanes(run, plan, run->world->size, run->world->rank, run->phase.start);
     setup.ranges = &run->phase.ranges;
     setup.trace = run->trace;
+    setup.rows = phase_run_rows(run);
     return lanes_create(&run->phase.lanes, &setup);
 }
 
@@ -105,6 +134,7 @@ static int32_t cut_pieces(const struct tensor_table *table, const uint8_t *mask,
 static mt_status enter_local(struct run *run, const struct phase_plan *plan)
 {
     MT_TRY(range_list_of(&run->phase.ranges, &run->model.table, plan->trainable));
+    MT_TRY(phase_run_choose_rows(run, plan->trainable));
     int32_t pieces = cut_pieces(&run->model.table, plan->trainable, NULL);
     MT_TRY(mt_alloc(&run->phase.piece, pieces, sizeof *run->phase.piece, "update pieces"));
     run->phase.piece_count = cut_pieces(&run->model.table, plan->trainable, run->phase.piece);
@@ -129,9 +159,11 @@ static mt_status prepare_steps(struct run *run, const struct phase_plan *plan)
 {
     struct reducer_options reduction = {.whole = !run->job.optimizer.shard,
                                         .watch = run->trace != NULL ? trace_bucket : NULL,
-                                        .watch_context = run->trace};
+                                        .watch_context = run->trace,
+                                        .bucket_elements = run->job.reduction_bucket};
     enum reduce_mode mode = run->job.reduction == JOB_REDUCTION_MPI ? REDUCE_MPI : REDUCE_EXACT;
     MT_ALL(run->world, enter_local(run, plan));
+    reduction.rows = phase_run_rows(run);
     MT_TRY(reducer_create(&run->phase.reducer, run->world, (int32_t)run->job.batch.lanes, mode,
                           &run->phase.ranges, &reduction));
     if (run->job.optimizer.shard)
@@ -191,6 +223,7 @@ void phase_run_leave(struct run *run)
     prefetch_stop(run->prefetch);
     reducer_destroy(&phase->reducer);
     lanes_destroy(&phase->lanes);
+    row_set_release(&phase->rows);
     range_list_release(&phase->ranges);
     range_list_release(&phase->owned);
     mt_free(&phase->piece);

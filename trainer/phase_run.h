@@ -21,6 +21,15 @@ mt_status phase_run_rehearse(struct run *run, lanes_boundary boundary, void *con
 struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_plan *plan,
                                    int32_t ranks, int32_t rank, int32_t start);
 
+/* Local.  Which rows of the word embeddings a step uses is known in advance where they are trained:
+ * prepares phase.rows, unless the job asks for dense rows.  NULL = all rows.  Errors: NOMEM. */
+mt_status phase_run_choose_rows(struct run *run, const uint8_t *trainable) MT_CHECKED;
+const struct row_set *phase_run_rows(const struct run *run);
+
+/* Collective.  Before each step's lanes: the rows that lane[count] of any rank names.  Errors: MPI.
+ */
+mt_status phase_run_agree_rows(struct run *run, const struct batch *lane, int32_t count) MT_CHECKED;
+
 /* Local.  Drops what phase_run_enter made.  Accepts a run that is in no phase. */
 void phase_run_leave(struct run *run);
 

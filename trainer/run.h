@@ -60,6 +60,7 @@ struct phase_run {
     int32_t piece_count;
     struct range_list ranges; /* of the trainable tensors */
     struct range_list owned;  /* the part that this rank updates */
+    struct row_set rows;      /* of the word embeddings that a step uses; rows.rows = 0: all */
     struct lanes *lanes;
     struct reducer *reducer;
     lanes_boundary boundary; /* fills in the input of depth `start`; NULL = token ids, depth 0 */

@@ -7,8 +7,9 @@
  *   judge                        trainer/nonfinite.h  stop, skip or go back where it is not sound
  *   clip and update              trainer/update.h   AdamW on the trainable ranges
  *
- * Ranks meet twice: when the batch is ready, and in the sums.  Losses and gradients are added as
- * sums; they are divided once, by the number of labels that counted over all ranks.
+ * Ranks meet twice: when the batch is ready, with the rows of the word embeddings that it uses, and
+ * in the sums.  Losses and gradients are added as sums; they are divided once, by the number of
+ * labels that counted over all ranks.
  */
 #include "trainer/step.h"
 
@@ -20,6 +21,7 @@
 #include "comm/base/log.h"
 #include "comm/base/rng.h"
 #include "trainer/nonfinite.h"
+#include "trainer/phase_run.h"
 #include "trainer/replay.h"
 #include "trainer/trace.h"
 #include "trainer/update.h"
@@ -101,6 +103,9 @@ static mt_status compute(struct run *run, const struct step_batch *batch,
     int32_t roots = 1;
     float *const *block = lanes_known_root(phase->lanes);
     double trace_s = trace_begin(run->trace);
+    struct lane_range own =
+        lane_tree_range((int32_t)run->job.batch.lanes, run->world->size, run->world->rank);
+    MT_TRY(phase_run_agree_rows(run, batch->lane, own.end - own.begin));
     watchdog_beat(WATCHDOG_COMPUTE);
     if (block != NULL)
         reducer_begin(phase->reducer, block, roots);

@@ -96,3 +96,35 @@ void range_list_release(struct range_list *list)
     mt_free(&list->r);
     memset(list, 0, sizeof *list);
 }
+
+struct range_walk range_walk_over(const struct range_list *list, int64_t begin, int64_t end)
+{
+    int32_t low = 0, high = list->count; /* the first range that ends behind `begin` */
+    while (low < high) {
+        int32_t middle = low + (high - low) / 2;
+        if (list->r[middle].end > begin)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return (struct range_walk){list, low, begin, end};
+}
+
+bool range_walk_next(struct range_walk *w, struct range *piece)
+{
+    if (w->next >= w->list->count)
+        return false;
+    struct range r = w->list->r[w->next++];
+    piece->begin = r.begin > w->begin ? r.begin : w->begin;
+    piece->end = r.end < w->end ? r.end : w->end;
+    return piece->begin < piece->end;
+}
+
+int64_t range_list_within(const struct range_list *list, int64_t begin, int64_t end)
+{
+    struct range piece;
+    int64_t elements = 0;
+    for (struct range_walk w = range_walk_over(list, begin, end); range_walk_next(&w, &piece);)
+        elements += piece.end - piece.begin;
+    return elements;
+}

@@ -63,4 +63,22 @@ mt_status range_list_of(struct range_list *out, const struct tensor_table *table
                         const uint8_t *mask) MT_CHECKED;
 void range_list_release(struct range_list *list);
 
+/* Goes over the parts of [begin, end) that lie in a list, ascending:
+ *     for (struct range_walk w = range_walk_over(list, begin, end); range_walk_next(&w, &piece);)
+ */
+struct range_walk {
+    const struct range_list *list;
+    int32_t next;
+    int64_t begin, end;
+};
+
+/* Local.  Finds the first range by halving; then each step is a few instructions. */
+struct range_walk range_walk_over(const struct range_list *list, int64_t begin, int64_t end);
+
+/* Local.  The next part, never empty; false where there is none. */
+bool range_walk_next(struct range_walk *w, struct range *piece);
+
+/* Local.  Elements of [begin, end) that lie in the list. */
+int64_t range_list_within(const struct range_list *list, int64_t begin, int64_t end);
+
 #endif
