@@ -34,14 +34,22 @@ static int64_t block_length(int64_t at, int64_t end)
     return end - at < REDUCE_BLOCK ? end - at : REDUCE_BLOCK;
 }
 
-/* Adds the values up over elements [o, o + n) of the slice, the sum to out[n]. */
-static void add_values(struct reducer *r, int64_t o, int64_t n, float *out)
+void reduce_round(struct reducer *r, int32_t group, float *x, int64_t begin, int64_t end)
 {
-    for (int32_t m = 0; m + 2 < r->values; m++)
-        lane_tree_add(r->value[r->merge[m].into] + o, r->value[r->merge[m].from] + o, n);
-    if (r->values > 1) {
-        const struct lane_merge *last = &r->merge[r->values - 2];
-        reduce_add_into(out, r->value[last->into] + o, r->value[last->from] + o, n);
+    struct range p;
+    for (struct range_walk w = range_walk_over(r->active, begin, end); range_walk_next(&w, &p);)
+        reduce_round_bf16(x + (p.begin - begin), r->lost[group] + p.begin, p.end - p.begin);
+}
+
+/* Adds the values up over n elements from flat offset `at` on, which are o elements into the slice;
+ * the sum to out[n]. */
+static void add_values(struct reducer *r, int64_t at, int64_t o, int64_t n, float *out)
+{
+    for (int32_t m = 0; m + 1 < r->values; m++) {
+        float *into = r->value[r->merge[m].into] + o, *to = m + 2 < r->values ? into : out;
+        reduce_add_into(to, into, r->value[r->merge[m].from] + o, n);
+        if (r->groups > 0 && r->merge_group[m] > 0)
+            reduce_round_bf16(to, r->lost[r->merge_group[m] - 1] + at, n);
     }
 }
 
@@ -56,7 +64,9 @@ static void sum_slice(struct reducer *r, const struct reduce_slice *s, bool add)
         while (range_walk_next(&w, &p)) {
             float *out = r->root[0] + p.begin;
             if (add)
-                add_values(r, p.begin - s->begin, p.end - p.begin, out);
+                add_values(r, p.begin, p.begin - s->begin, p.end - p.begin, out);
+            if (r->groups > 0)
+                reduce_round_bf16(out, r->lost[r->groups] + p.begin, p.end - p.begin);
             reduce_square_piece(square, p.begin - at, out, p.end - p.begin);
         }
         r->norm[block] = reduce_square_total(square);
@@ -73,6 +83,30 @@ void reduce_square_slice(struct reducer *r, const struct reduce_slice *s)
     sum_slice(r, s, false);
 }
 
+/* The group that a node is, or -1. */
+static int32_t group_of(const struct reducer *r, int32_t node)
+{
+    return r->groups > 0 && node >= r->groups && node < 2 * r->groups ? node - r->groups : -1;
+}
+
+/* Rounds the groups among this rank's blocks and joins them, over elements [p.begin, p.end). */
+static void join_piece(struct reducer *r, struct range p)
+{
+    for (int32_t i = 0; i < r->blocks; i++) {
+        r->index[i] = r->node[i];
+        if (group_of(r, r->node[i]) >= 0)
+            reduce_round(r, group_of(r, r->node[i]), r->block[i] + p.begin, p.begin, p.end);
+    }
+    for (int32_t m = 0; m < r->local_merges; m++) {
+        int32_t into = r->local_merge[m].into;
+        lane_tree_add(r->block[into] + p.begin, r->block[r->local_merge[m].from] + p.begin,
+                      p.end - p.begin);
+        r->index[into] /= 2;
+        if (group_of(r, r->index[into]) >= 0)
+            reduce_round(r, group_of(r, r->index[into]), r->block[into] + p.begin, p.begin, p.end);
+    }
+}
+
 /* This rank's blocks into its roots, over a bucket. */
 static void join_lanes(struct reducer *r, const struct reduce_bucket *b)
 {
@@ -80,9 +114,7 @@ static void join_lanes(struct reducer *r, const struct reduce_bucket *b)
         struct range p;
         struct range_walk w = range_walk_over(r->active, at, at + block_length(at, b->end));
         while (range_walk_next(&w, &p))
-            for (int32_t m = 0; m < r->local_merges; m++)
-                lane_tree_add(r->block[r->local_merge[m].into] + p.begin,
-                              r->block[r->local_merge[m].from] + p.begin, p.end - p.begin);
+            join_piece(r, p);
     }
 }
 
@@ -93,7 +125,7 @@ bool reduce_start_bucket(struct reducer *r)
     const struct reduce_bucket *b = &r->plan.bucket[r->started];
     if (b->begin < (int64_t)atomic_load(&r->ready_from))
         return false;
-    if (r->local_merges > 0)
+    if (r->local_merges > 0 || r->groups > 0)
         join_lanes(r, b);
     r->started++;
     return true;
@@ -125,10 +157,12 @@ static mt_status advance_alone(struct reducer *r, bool *moved)
 /* Sleeps until the next bucket is ready; only where none is under way. */
 static void wait_for_ready(struct reducer *r)
 {
+    double begin_s = clock_now_s();
     (void)pthread_mutex_lock(&r->lock);
     while (!r->closing && r->plan.bucket[r->started].begin < (int64_t)atomic_load(&r->ready_from))
         (void)pthread_cond_wait(&r->wake, &r->lock);
     (void)pthread_mutex_unlock(&r->lock);
+    r->slept_s += clock_now_s() - begin_s;
 }
 
 /* Tells of buckets taken up and done since those told of. */
@@ -145,6 +179,8 @@ static void tell_watch(const struct reducer *r, int32_t *started, int32_t *finis
 static mt_status run_step(struct reducer *r)
 {
     int32_t idle = 0, told_started = 0, told_finished = 0;
+    r->run_s = clock_now_s();
+    r->slept_s = 0.0;
     while (r->finished < r->plan.buckets) {
         bool moved = false;
         MT_TRY(r->transport != NULL ? r->transport->advance(r, &moved) : advance_alone(r, &moved));
@@ -159,6 +195,7 @@ static mt_status run_step(struct reducer *r)
         if (r->threaded && r->closing)
             return MT_FAIL(MT_BUG, "a reduction was given up in the middle of a step");
     }
+    r->ended_s = clock_now_s();
     return MT_OK;
 }
 
@@ -199,10 +236,14 @@ static mt_status plan_values(struct reducer *r)
     MT_TRY_GOTO(st, mt_alloc(&nodes, r->values + LANE_ROOTS_MAX, sizeof *nodes, "the nodes"), done);
     MT_TRY_GOTO(st, mt_alloc(&r->merge, r->values, sizeof *r->merge, "the tree"), done);
     MT_TRY_GOTO(st, mt_alloc(&r->value, r->values, sizeof *r->value, "the values"), done);
+    MT_TRY_GOTO(st, mt_alloc(&r->merge_group, r->values, sizeof *r->merge_group, "the groups"),
+                done);
     for (int32_t p = 0; p < ranks; p++)
         (void)lane_tree_roots(r->lanes, lane_tree_range(r->lanes, ranks, p),
                               nodes + r->first_value[p]);
     (void)lane_tree_merges(nodes, r->values, r->merge, NULL);
+    for (int32_t m = 0; m + 1 < r->values; m++)
+        r->merge_group[m] = 1 + group_of(r, nodes[r->merge[m].into] /= 2);
 done:
     mt_free(&nodes);
     return st;
@@ -211,6 +252,24 @@ done:
 static bool is_power_of_two(int32_t n)
 {
     return (n & (n - 1)) == 0;
+}
+
+/* The errors of the groups that this rank forms or, as owner of slices, helps to form. */
+static mt_status make_errors(struct reducer *r)
+{
+    const struct comm *c = r->comm;
+    int64_t end = r->ranges.count > 0 ? r->ranges.r[r->ranges.count - 1].end : 0;
+    if (r->groups == 0)
+        return MT_OK;
+    MT_TRY(mt_alloc(&r->lost, r->groups + 1, sizeof *r->lost, "the errors of rounding"));
+    for (int32_t g = 0; g <= r->groups; g++) {
+        struct lane_range all = lane_tree_lanes_of(r->lanes, g < r->groups ? r->groups + g : 1);
+        int32_t first = lane_tree_owner(r->lanes, c->size, all.begin);
+        int32_t last = lane_tree_owner(r->lanes, c->size, all.end - 1);
+        if (g == r->groups || first != last || first == c->rank)
+            MT_TRY(mt_alloc(&r->lost[g], end, sizeof *r->lost[g], "the errors of rounding"));
+    }
+    return MT_OK;
 }
 
 /* Path and bucket length, from what is asked for and what the world allows. */
@@ -225,8 +284,11 @@ static mt_status choose_path(struct reducer *r, enum reduce_path asked)
     r->path = asked;
     if (asked == REDUCE_PATH_AUTO && c->node_count == 1 && r->mode == REDUCE_EXACT)
         r->path = REDUCE_PATH_NODE;
+    else if (asked == REDUCE_PATH_AUTO && r->groups == c->size)
+        r->path = REDUCE_PATH_DIRECT; /* half the bytes, which halving loses after one round */
     else if (asked == REDUCE_PATH_AUTO)
         r->path = is_power_of_two(c->size) ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
+    r->half = r->groups == c->size && r->path == REDUCE_PATH_DIRECT;
     if (c->size == 1)
         r->transport = NULL;
     else if (r->mode == REDUCE_MPI)
@@ -259,7 +321,9 @@ static mt_status prepare(struct reducer *r, const struct range_list *ranges,
     r->watch_context = options->watch_context;
     r->rows = options->rows;
     r->active = r->rows != NULL ? &r->rows->active : &r->ranges;
+    r->groups = options->wire_groups;
     MT_TRY(copy_ranges(&r->ranges, ranges));
+    MT_TRY(make_errors(r));
     MT_TRY(choose_path(r, options->path));
     bool halving = c->size > 1 && r->mode == REDUCE_EXACT && r->path == REDUCE_PATH_HALVING;
     MT_TRY(reduce_plan_init(&r->plan, ranges,
@@ -270,6 +334,7 @@ static mt_status prepare(struct reducer *r, const struct range_list *ranges,
         return MT_FAIL(MT_BUG, "%lld blocks in a reduction", (long long)r->plan.blocks);
     MT_TRY(plan_values(r));
     MT_TRY(mt_alloc(&r->block, r->own_lanes, sizeof *r->block, "the lanes' blocks"));
+    MT_TRY(mt_alloc(&r->node, r->own_lanes, sizeof *r->node, "the lanes' nodes"));
     MT_TRY(mt_alloc(&r->local_merge, r->own_lanes, sizeof *r->local_merge, "the lanes' tree"));
     MT_TRY(mt_alloc(&r->index, r->own_lanes, sizeof *r->index, "the lanes' indexes"));
     MT_TRY(mt_alloc(&r->counts, c->size, sizeof *r->counts, "the ranks' counts"));
@@ -296,6 +361,7 @@ static uint64_t hash_arguments(int32_t lanes, enum reduce_mode mode,
     hash64_add_int(&h, o->bucket_elements);
     hash64_add_int(&h, (int64_t)o->path);
     hash64_add_int(&h, o->whole);
+    hash64_add_int(&h, o->wire_groups);
     hash64_add_int(&h, o->rows != NULL ? o->rows->rows : 0);
     for (int32_t i = 0; i < ranges->count; i++) {
         hash64_add_int(&h, ranges->r[i].begin);
@@ -347,6 +413,15 @@ mt_status reducer_create(struct reducer **out, const struct comm *c, int32_t lan
                        "batch.lanes = %d cannot be dealt out to %d ranks: raise batch.lanes to a "
                        "power of two that is at least the number of ranks, or start fewer ranks",
                        lanes, c->size);
+    int32_t groups = chosen.wire_groups;
+    if (groups < 0 || groups > lanes || (groups & (groups - 1)) != 0)
+        return MT_FAIL(MT_CONFIG,
+                       "wire_groups = %d is no level of the tree over batch.lanes = %d: choose a "
+                       "power of two that is at most batch.lanes, best the number of ranks",
+                       groups, lanes);
+    if (groups > 0 && mode == REDUCE_MPI)
+        return MT_FAIL(MT_CONFIG, "wire = \"bf16\" needs reduction = \"exact\": the library's own "
+                                  "collectives add in fp32 only");
     mt_status st = create_with(out, c, lanes, mode, ranges, &chosen);
     if (st == MT_NOMEM && chosen.path == REDUCE_PATH_AUTO && c->node_count == 1 && c->size > 1) {
         chosen.path = is_power_of_two(c->size) ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
@@ -376,7 +451,12 @@ void reducer_destroy(struct reducer **reducer)
     (void)pthread_mutex_destroy(&r->lock);
     reduce_plan_release(&r->plan);
     range_list_release(&r->ranges);
+    for (int32_t g = 0; r->lost != NULL && g <= r->groups; g++)
+        mt_free(&r->lost[g]);
+    mt_free(&r->lost);
+    mt_free(&r->merge_group);
     mt_free(&r->block);
+    mt_free(&r->node);
     mt_free(&r->local_merge);
     mt_free(&r->index);
     mt_free(&r->first_value);
@@ -406,6 +486,8 @@ void reducer_begin_nodes(struct reducer *r, float *const *blocks, const int32_t 
     if (count - r->local_merges != r->roots)
         __builtin_trap();
     memcpy(r->block, blocks, (size_t)count * sizeof *r->block);
+    memcpy(r->node, nodes, (size_t)count * sizeof *r->node);
+    r->blocks = count;
     for (int32_t i = 0; i < r->roots; i++)
         r->root[i] = r->block[r->index[i]];
     memset(r->norm, 0, (size_t)r->plan.blocks * sizeof *r->norm);
@@ -430,6 +512,7 @@ void reducer_ready(struct reducer *r, int64_t from_offset)
 
 static mt_status join_step(struct reducer *r)
 {
+    r->awaited_s = clock_now_s();
     atomic_store(&r->awaited, true);
     reducer_ready(r, INT64_MIN);
     if (!r->threaded) {
@@ -440,6 +523,8 @@ static mt_status join_step(struct reducer *r)
     while (r->running)
         (void)pthread_cond_wait(&r->done, &r->lock);
     (void)pthread_mutex_unlock(&r->lock);
+    double until_s = r->ended_s < r->awaited_s ? r->ended_s : r->awaited_s;
+    r->stats.hidden_s += fmax(0.0, until_s - r->run_s - r->slept_s);
     return r->status == MT_OK ? MT_OK : mt_error_set(&r->error);
 }
 
@@ -448,7 +533,7 @@ mt_status reducer_finish(struct reducer *r, struct reduce_sum *out)
     double begin_s = clock_now_s(), norm2 = 0.0;
     MT_TRY(join_step(r));
     if (r->whole && r->transport != NULL && !r->transport->spreads)
-        MT_TRY(r->transport->gather(r, r->root[0], r->active));
+        MT_TRY(r->transport->gather(r, r->root[0], true));
     if (r->comm->size > 1)
         MPI_TRY(MPI_Allreduce, MPI_IN_PLACE, r->norm, (int)r->plan.blocks, MPI_DOUBLE, MPI_SUM,
                 r->comm->handles->reduce);
@@ -469,7 +554,7 @@ mt_status reducer_gather(struct reducer *r, float *block)
 {
     double begin_s = clock_now_s();
     if (r->transport != NULL)
-        MT_TRY(r->transport->gather(r, block, &r->ranges));
+        MT_TRY(r->transport->gather(r, block, false));
     r->stats.wait_s += clock_now_s() - begin_s;
     return MT_OK;
 }

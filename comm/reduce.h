@@ -50,6 +50,12 @@ typedef void (*reduce_watch)(void *context, int32_t bucket, int64_t elements, bo
 struct reducer_options {
     int64_t bucket_elements; /* sent at a time, a multiple of REDUCE_BLOCK; 0 = chosen */
     enum reduce_path path;   /* a path that does not fit this world is BUG */
+    /* bf16 on the wire, with what rounding took away given back at the next step; 0 = fp32.  The
+     * tree's nodes of the level that has wire_groups nodes (a power of two <= lanes), and the whole
+     * sum, are rounded to bf16 wherever they are formed, so the bits depend on wire_groups but not
+     * on ranks.  Where each rank holds exactly one such node it sends it in half the bytes, and
+     * whole sums always travel so.  Errors are kept while the reducer lives. */
+    int32_t wire_groups;
     bool whole;              /* reducer_finish leaves the whole sum on every rank */
     bool no_thread;          /* all work happens in reducer_finish */
     reduce_watch watch;      /* NULL = nobody listens */
@@ -70,13 +76,15 @@ struct reducer_stats {
     int64_t bytes_sent; /* by this rank over all steps, gathers included */
     int64_t messages;   /* by this rank over all steps; 0 where the library chooses */
     double wait_s;      /* in reducer_finish and reducer_gather, over all steps */
+    double hidden_s;    /* buckets under way while the caller computed, over all steps */
 };
 
 struct reducer;
 
 /* Collective.  lanes: a power of two >= comm->size.  ranges: ascending, without overlap, the same
  * on all ranks; copied.  options: NULL = all chosen.  Owns a thread where comm->threads and more
- * than one rank.  Errors: NOMEM, MPI; CONFIG naming batch.lanes for more ranks than lanes. */
+ * than one rank.  Errors: NOMEM, MPI; CONFIG naming batch.lanes for more ranks than lanes,
+ * naming wire_groups where they are no level of the tree, naming wire where the library adds. */
 mt_status reducer_create(struct reducer **out, const struct comm *c, int32_t lanes,
                          enum reduce_mode mode, const struct range_list *ranges,
                          const struct reducer_options *options) MT_CHECKED;
@@ -89,7 +97,8 @@ void reducer_destroy(struct reducer **r);
 void reducer_begin(struct reducer *r, float *const *roots, int32_t count);
 
 /* Local.  As reducer_begin for blocks that are not added up yet: blocks[i] stands for tree node
- * nodes[i], together this rank's lanes in order, count <= those lanes; the reducer's thread adds
+ * nodes[i], together this rank's lanes in order, count <= those lanes, none above the level of
+ * wire_groups; the reducer's thread adds
  * them up too.  The result is in blocks[0]. */
 void reducer_begin_nodes(struct reducer *r, float *const *blocks, const int32_t *nodes,
                          int32_t count);

@@ -19,7 +19,8 @@ struct reduce_transport {
     mt_status (*open)(struct reducer *r); /* Collective */
     void (*close)(struct reducer *r);     /* Local */
     mt_status (*advance)(struct reducer *r, bool *moved);
-    mt_status (*gather)(struct reducer *r, float *block, const struct range_list *active);
+    /* sums: the sum of the step, of which only what is used travels; or any block, all of it */
+    mt_status (*gather)(struct reducer *r, float *block, bool sums);
     bool spreads; /* advance also copies sums to all ranks where r->whole */
 };
 
@@ -46,6 +47,8 @@ struct reducer {
     int32_t roots;
     float *root[LANE_ROOTS_MAX];
     float **block; /* [own_lanes] */
+    int32_t blocks;
+    int32_t *node; /* [own_lanes] which node of the tree each block is */
     struct lane_merge *local_merge;
     int32_t local_merges;
     int32_t *index; /* [own_lanes] scratch */
@@ -54,14 +57,23 @@ struct reducer {
     int32_t values;
     int32_t *first_value;     /* [ranks+1] */
     struct lane_merge *merge; /* [values-1] */
+    int32_t *merge_group;     /* [values] 1 + the group that a merge completes, or 0 */
     float **value;            /* [values] where each stands for the slice at hand */
     double *norm;             /* [plan.blocks] squares, 0 where another rank owns the block */
     int *counts, *offsets;    /* [ranks] arguments of gathers */
+
+    /* bf16 on the wire: errors of rounding, in bf16, by flat offset */
+    int32_t groups;   /* 0 = fp32 */
+    bool half;        /* each rank has one group: roots travel as bf16 */
+    uint16_t **lost;  /* [groups + 1] NULL where another rank forms the group; last: the sum */
 
     /* progress of the step */
     int32_t started, finished; /* buckets, in plan order */
     atomic_llong ready_from;   /* flat offset */
     atomic_bool awaited;       /* the computing thread has nothing else to do */
+    double awaited_s;          /* since when */
+    double run_s, slept_s;     /* begin of the step's work; sleep for want of buckets in it */
+    double ended_s;
 
     /* the thread, where there is one */
     bool threaded;
@@ -88,6 +100,10 @@ void reduce_add_slice(struct reducer *r, const struct reduce_slice *s);
 
 /* Local.  Squares a slice of the sum in roots[0]. */
 void reduce_square_slice(struct reducer *r, const struct reduce_slice *s);
+
+/* Local.  Rounds a whole tree node, x[0] being at flat offset `begin`, where the step uses it.
+ * group: 0 .. groups - 1, or groups for the sum. */
+void reduce_round(struct reducer *r, int32_t group, float *x, int64_t begin, int64_t end);
 
 /* Local.  Where root `root` of rank `rank` stands among the values. */
 static inline int32_t reduce_value(const struct reducer *r, int32_t rank, int32_t root)

@@ -188,8 +188,9 @@ static void gather_post(struct reducer *r, const struct range_list *active, cons
     set_count(&n->counter[me].posted, n->first + bucket + 1);
 }
 
-static mt_status gather_node(struct reducer *r, float *block, const struct range_list *active)
+static mt_status gather_node(struct reducer *r, float *block, bool sums)
 {
+    const struct range_list *active = sums ? r->active : &r->ranges;
     struct node *n = r->state;
     int32_t posted = 0, taken = 0, idle = 0;
     atomic_store(&r->awaited, true);

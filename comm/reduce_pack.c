@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "comm/lane_tree.h"
+#include "comm/reduce_kernels.h"
 
 bool reduce_is_whole(const struct range_list *active, int64_t begin, int64_t end)
 {
@@ -37,12 +38,39 @@ void reduce_unpack(const struct range_list *active, const float *packed, int64_t
     }
 }
 
+int64_t reduce_pack_half(const struct range_list *active, const float *block, int64_t begin,
+                         int64_t end, uint16_t *out)
+{
+    struct range piece;
+    int64_t count = 0;
+    for (struct range_walk w = range_walk_over(active, begin, end); range_walk_next(&w, &piece);) {
+        reduce_narrow(block + piece.begin, out + count, piece.end - piece.begin);
+        count += piece.end - piece.begin;
+    }
+    return count;
+}
+
+void reduce_unpack_half(const struct range_list *active, const uint16_t *packed, int64_t begin,
+                        int64_t end, float *block)
+{
+    struct range piece;
+    for (struct range_walk w = range_walk_over(active, begin, end); range_walk_next(&w, &piece);) {
+        reduce_widen(packed, block + piece.begin, piece.end - piece.begin);
+        packed += piece.end - piece.begin;
+    }
+}
+
 /* From the front: an element's place is never behind where it stands. */
 void reduce_spread(const struct range_list *active, float *slice, int64_t count, int64_t begin,
-                   int64_t end)
+                   int64_t end, bool half)
 {
     struct range piece;
     const float *packed = slice + (end - begin - count);
+    const uint16_t *halves = (const uint16_t *)(const void *)(slice + (end - begin)) - count;
+    if (half) {
+        reduce_unpack_half(active, halves, begin, end, slice - begin);
+        return;
+    }
     if (count == end - begin)
         return;
     for (struct range_walk w = range_walk_over(active, begin, end); range_walk_next(&w, &piece);) {

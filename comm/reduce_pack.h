@@ -15,13 +15,20 @@ bool reduce_is_whole(const struct range_list *active, int64_t begin, int64_t end
 int64_t reduce_pack(const struct range_list *active, const float *block, int64_t begin, int64_t end,
                     float *out);
 
+/* Local.  As reduce_pack for values of bf16 precision. */
+int64_t reduce_pack_half(const struct range_list *active, const float *block, int64_t begin,
+                         int64_t end, uint16_t *out);
+
 /* Local.  The way back: packed -> block[begin..end). */
 void reduce_unpack(const struct range_list *active, const float *packed, int64_t begin, int64_t end,
                    float *block);
+void reduce_unpack_half(const struct range_list *active, const uint16_t *packed, int64_t begin,
+                        int64_t end, float *block);
 
-/* Local.  slice[end - begin] holds `count` packed elements at its tail; moves each to its place. */
+/* Local.  slice[end - begin] holds `count` packed elements at its tail; moves each to its place.
+ * half: they are bf16, at the tail of its bytes. */
 void reduce_spread(const struct range_list *active, float *slice, int64_t count, int64_t begin,
-                   int64_t end);
+                   int64_t end, bool half);
 
 /* Local.  block[begin..end) += packed, element by element. */
 void reduce_add_packed(const struct range_list *active, const float *packed, int64_t begin,

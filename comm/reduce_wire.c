@@ -59,7 +59,7 @@ static mt_status open_wire(struct reducer *r, int64_t requests, int64_t staging,
         struct flight *f = &w->flight[i];
         MT_TRY(mt_alloc(&f->request, requests, sizeof *f->request, "the reduction's requests"));
         MT_TRY(mt_alloc(&f->staging, staging, sizeof *f->staging, "the reduction's buffers"));
-        if (r->rows != NULL)
+        if (r->rows != NULL || r->groups > 0)
             MT_TRY(mt_alloc(&f->outgoing, outgoing, sizeof *f->outgoing, "what is sent"));
     }
     return MT_OK;
@@ -71,27 +71,35 @@ static mt_status post_send(struct reducer *r, struct flight *f, const float *blo
 {
     const float *data = block + begin;
     int64_t count = end - begin;
-    if (!reduce_is_whole(r->active, begin, end)) {
+    if (r->half) {
+        data = f->outgoing + f->packed;
+        count = reduce_pack_half(r->active, block, begin, end,
+                                 (uint16_t *)(void *)(f->outgoing + f->packed));
+        f->packed += (count + 1) / 2;
+    } else if (!reduce_is_whole(r->active, begin, end)) {
         data = f->outgoing + f->packed;
         count = reduce_pack(r->active, block, begin, end, f->outgoing + f->packed);
         f->packed += count;
     }
     if (count == 0)
         return MT_OK;
-    MPI_TRY(MPI_Isend, data, (int)count, MPI_FLOAT, to, f->bucket % TAGS, r->comm->handles->reduce,
-            &f->request[f->requests]);
+    MPI_TRY(MPI_Isend, data, (int)count, r->half ? MPI_UINT16_T : MPI_FLOAT, to, f->bucket % TAGS,
+            r->comm->handles->reduce, &f->request[f->requests]);
     f->requests++;
-    r->stats.bytes_sent += count * (int64_t)sizeof *data;
+    r->stats.bytes_sent += count * (r->half ? 2 : 4);
     r->stats.messages++;
     return MT_OK;
 }
 
-static mt_status post_receive(struct reducer *r, struct flight *f, float *data, int64_t count,
-                              int32_t from)
+/* Receives `count` elements to the tail of room[length]. */
+static mt_status post_receive(struct reducer *r, struct flight *f, float *room, int64_t length,
+                              int64_t count, int32_t from)
 {
+    void *data = r->half ? (void *)((uint16_t *)(void *)(room + length) - count)
+                         : (void *)(room + (length - count));
     if (count == 0)
         return MT_OK;
-    MPI_TRY(MPI_Irecv, data, (int)count, MPI_FLOAT, from, f->bucket % TAGS,
+    MPI_TRY(MPI_Irecv, data, (int)count, r->half ? MPI_UINT16_T : MPI_FLOAT, from, f->bucket % TAGS,
             r->comm->handles->reduce, &f->request[f->requests]);
     f->requests++;
     return MT_OK;
@@ -134,36 +142,44 @@ static mt_status advance_flights(struct reducer *r, bool *moved,
     return MT_OK;
 }
 
-/* One bucket of a gather: in place, or by way of a flight's buffer where rows are left out. */
+/* One bucket of a gather: in place, or by way of a flight's buffer where rows are left out or
+ * values are sent as bf16. */
 static mt_status gather_bucket(struct reducer *r, float *block, const struct range_list *active,
-                               int32_t bucket)
+                               int32_t bucket, bool half)
 {
     struct wire *w = r->state;
     const struct reduce_bucket *b = &r->plan.bucket[bucket];
-    bool whole = reduce_is_whole(active, b->begin, b->end);
-    float *data = whole ? block + b->begin : w->flight[0].outgoing;
+    bool in_place = !half && reduce_is_whole(active, b->begin, b->end);
+    float *data = in_place ? block + b->begin : w->flight[0].outgoing;
+    uint16_t *halves = (uint16_t *)(void *)w->flight[0].outgoing;
     int32_t me = r->comm->rank;
     for (int32_t p = 0; p < r->comm->size; p++) {
         struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, p);
         r->counts[p] = (int)range_list_within(active, s.begin, s.end);
         r->offsets[p] = (int)range_list_within(active, b->begin, s.begin);
-        if (p == me && !whole)
+        if (p == me && half)
+            (void)reduce_pack_half(active, block, s.begin, s.end, halves + r->offsets[p]);
+        else if (p == me && !in_place)
             (void)reduce_pack(active, block, s.begin, s.end, data + r->offsets[p]);
     }
     MPI_TRY(MPI_Allgatherv, MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, r->counts, r->offsets,
-            MPI_FLOAT, r->comm->handles->reduce);
-    r->stats.bytes_sent += r->counts[me] * (int64_t)(r->comm->size - 1) * (int64_t)sizeof *block;
-    if (!whole)
+            half ? MPI_UINT16_T : MPI_FLOAT, r->comm->handles->reduce);
+    r->stats.bytes_sent += r->counts[me] * (int64_t)(r->comm->size - 1) * (half ? 2 : 4);
+    if (half)
+        reduce_unpack_half(active, halves, b->begin, b->end, block);
+    else if (!in_place)
         reduce_unpack(active, data, b->begin, b->end, block);
     return MT_OK;
 }
 
 /* Buckets one after another: gathers are not hidden behind anything. */
-static mt_status gather_wire(struct reducer *r, float *block, const struct range_list *active)
+static mt_status gather_wire(struct reducer *r, float *block, bool sums)
 {
+    const struct range_list *active = sums ? r->active : &r->ranges;
+    bool half = sums && r->groups > 0; /* sums are rounded, other blocks are not */
     for (int32_t b = 0; b < r->plan.buckets; b++)
         if (range_list_within(active, r->plan.bucket[b].begin, r->plan.bucket[b].end) > 0)
-            MT_TRY(gather_bucket(r, block, active, b));
+            MT_TRY(gather_bucket(r, block, active, b, half));
     return MT_OK;
 }
 
@@ -186,7 +202,7 @@ static mt_status begin_direct(struct reducer *r, struct flight *f)
     for (int32_t hop = 1; hop < ranks; hop++) { /* not everybody to rank 0 first */
         int32_t from = (me + ranks - hop) % ranks, to = (me + hop) % ranks;
         for (int32_t v = r->first_value[from]; v < r->first_value[from + 1]; v++) {
-            MT_TRY(post_receive(r, f, staging + (length - used), used, from));
+            MT_TRY(post_receive(r, f, staging, length, used, from));
             staging += w->slice_elements;
         }
         struct reduce_slice s = reduce_plan_slice(&r->plan, f->bucket, to);
@@ -206,7 +222,7 @@ static mt_status arrived_direct(struct reducer *r, struct flight *f, bool *done)
     for (int32_t hop = 1; hop < ranks; hop++) {
         int32_t from = (me + ranks - hop) % ranks;
         for (int32_t v = r->first_value[from]; v < r->first_value[from + 1]; v++) {
-            reduce_spread(r->active, staging, used, mine.begin, mine.end);
+            reduce_spread(r->active, staging, used, mine.begin, mine.end, r->half);
             r->value[v] = staging;
             staging += w->slice_elements;
         }
@@ -235,7 +251,7 @@ static mt_status begin_halving(struct reducer *r, struct flight *f)
     struct reduce_slice mine = reduce_plan_halved(&r->plan, f->bucket, me, f->stage + 1);
     struct reduce_slice theirs = reduce_plan_halved(&r->plan, f->bucket, partner, f->stage + 1);
     int64_t used = range_list_within(r->active, mine.begin, mine.end);
-    MT_TRY(post_receive(r, f, f->staging, used, partner));
+    MT_TRY(post_receive(r, f, f->staging, used, used, partner));
     return post_send(r, f, r->root[0], theirs.begin, theirs.end, partner);
 }
 
@@ -245,6 +261,8 @@ static mt_status arrived_halving(struct reducer *r, struct flight *f, bool *done
     /* left + right and right + left are the same bits */
     reduce_add_packed(r->active, f->staging, mine.begin, mine.end, r->root[0]);
     f->stage++;
+    if (r->groups > 0 && r->groups << f->stage == r->comm->size)
+        reduce_round(r, r->comm->rank >> f->stage, r->root[0] + mine.begin, mine.begin, mine.end);
     *done = (1 << f->stage) == r->comm->size;
     if (!*done)
         return begin_halving(r, f);

@@ -119,6 +119,26 @@ static mt_status check_tasks(const struct config *c, struct job *job)
     return MT_OK;
 }
 
+int32_t job_wire_groups(const struct job *job)
+{
+    int64_t groups = job->wire_groups > 0 ? job->wire_groups : job->batch.lanes;
+    return job->wire == JOB_WIRE_BF16 ? (int32_t)groups : 0;
+}
+
+static mt_status check_wire(const struct config *c, const struct job *job)
+{
+    int64_t groups = job->wire_groups;
+    if ((groups & (groups - 1)) != 0 || groups > job->batch.lanes)
+        return config_fail(c, "wire_groups",
+                           "expected a power of two that is at most batch.lanes = %lld, got %lld",
+                           (long long)job->batch.lanes, (long long)groups);
+    if (job->wire == JOB_WIRE_BF16 && job->reduction == JOB_REDUCTION_MPI)
+        return config_fail(c, "wire",
+                           "\"bf16\" needs reduction = \"exact\": the library's own collectives "
+                           "add in fp32 only");
+    return MT_OK;
+}
+
 static mt_status check_batch(const struct config *c, const struct job *job)
 {
     const struct job_batch *b = &job->batch;
@@ -261,6 +281,7 @@ static mt_status complete(const struct config *c, struct job *job)
     MT_TRY(check_data(c, job));
     MT_TRY(check_tasks(c, job));
     MT_TRY(check_batch(c, job));
+    MT_TRY(check_wire(c, job));
     MT_TRY(check_train(c, job));
     MT_TRY(check_rest(c, job));
     MT_TRY(complete_names(c, job));

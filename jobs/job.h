@@ -38,6 +38,7 @@ enum job_spike { JOB_SPIKE_OFF, JOB_SPIKE_STOP, JOB_SPIKE_SKIP, JOB_SPIKE_ROLLBA
 enum job_save_failure { JOB_SAVE_WARN, JOB_SAVE_STOP };
 enum job_reduction { JOB_REDUCTION_EXACT, JOB_REDUCTION_MPI };
 enum job_rows { JOB_ROWS_SPARSE, JOB_ROWS_DENSE };
+enum job_wire { JOB_WIRE_FP32, JOB_WIRE_BF16 };
 
 enum { JOB_TASKS_MAX = 64, JOB_DATA_MAX = 64, JOB_LABELS_MAX = 100000, JOB_LANES_MAX = 65536 };
 
@@ -133,6 +134,8 @@ struct job {
     int32_t reduction;        /* enum job_reduction */
     int32_t reduction_rows;   /* enum job_rows */
     int64_t reduction_bucket; /* elements, 0 = chosen */
+    int32_t wire;             /* enum job_wire */
+    int64_t wire_groups;      /* 0 = batch.lanes */
     struct job_cache cache;
     double watchdog_s; /* 0 = off */
     bool accept_changes;
@@ -148,6 +151,9 @@ extern const struct option_table job_options;
 mt_status job_load(struct job *out, const char *bundle, const char *const *overrides,
                    int32_t override_count) MT_CHECKED;
 void job_release(struct job *job);
+
+/* Local.  What the reduction rounds to bf16: reducer_options.wire_groups. */
+int32_t job_wire_groups(const struct job *job);
 
 /* Local.  The effective job as a job file: loading it gives the same values. */
 mt_status job_print(const struct job *job, char **text) MT_CHECKED;

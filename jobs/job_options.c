@@ -21,6 +21,7 @@ static const char *const nonfinite_names[] = {"stop", "skip", "rollback", NULL};
 static const char *const spike_names[] = {"off", "stop", "skip", "rollback", NULL};
 static const char *const save_failure_names[] = {"warn", "stop", NULL};
 static const char *const reduction_names[] = {"exact", "mpi", NULL};
+static const char *const wire_names[] = {"fp32", "bf16", NULL};
 static const char *const rows_names[] = {"sparse", "dense", NULL};
 static const char *const init_words[] = {"random", NULL};
 
@@ -618,6 +619,25 @@ static const struct option job_rows[] = {
      .fallback = "sparse",
      .help = "of the word embeddings' gradient: `sparse` sends and adds the rows of the step's tokens "
              "only, `dense` all; the bits are the same"},
+    {.key = "wire",
+     .type = OPTION_CHOICE,
+     .change = TRAJ,
+     .offset = FIELD(job, wire),
+     .choices = wire_names,
+     .fallback = "fp32",
+     .help = "how gradients travel; `bf16`: rounded, what rounding takes away is given back at the "
+             "next step (and dropped at a phase's end and at a resume, so that a resumed run is not "
+             "bit for bit the uninterrupted one); exact and rows `sparse` only"},
+    {.key = "wire_groups",
+     .type = OPTION_INT,
+     .change = TRAJ,
+     .offset = FIELD(job, wire_groups),
+     .fallback = "0",
+     .min = 0,
+     .max = JOB_LANES_MAX,
+     .help = "with wire = \"bf16\": how many sums of neighbouring lanes are rounded, a power of two; "
+             "the result depends on it but not on ranks; it saves most where it is the number of "
+             "ranks; 0 = `batch.lanes`"},
     {.key = "reduction_bucket",
      .type = OPTION_INT,
      .change = SAFE,

@@ -26,6 +26,7 @@ struct bench {
     enum reduce_mode reduction; /* of part step; part comm compares all settings */
     bool dense_rows;            /* every row of the word embeddings is reduced */
     int64_t bucket_elements;    /* 0 = chosen */
+    int32_t wire_groups;        /* 0 = fp32 on the wire; reducer_options.wire_groups */
     struct json_writer *json;   /* rank 0, NULL = people's tables */
 };
 

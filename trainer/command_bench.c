@@ -143,7 +143,7 @@ static mt_status run(const struct invocation *call)
     struct text_list chosen = {0};
     const char *model = "bert-base", *tokens = "128", *precision = "fp32", *trace_steps = "1-3";
     int64_t sentences = 32, steps = 5, micro_tokens = 2048, layers = 0;
-    const char *reduction = "exact";
+    const char *reduction = "exact", *wire = "fp32";
     struct bench b = {.world = call->world, .train = "all"};
     bool json = false, help;
     const struct argument table[] = {
@@ -167,6 +167,7 @@ static mt_status run(const struct invocation *call)
         {"--reduction", "exact|mpi", ARGUMENT_TEXT, &reduction, "of a step (default exact)"},
         {"--dense", NULL, ARGUMENT_FLAG, &b.dense_rows,
          "reduce every row of the word embeddings, not only those of a step's tokens"},
+        {"--wire", "fp32|bf16", ARGUMENT_TEXT, &wire, "between the ranks of a step (default fp32)"},
         {"--bucket", "N", ARGUMENT_INT, &b.bucket_elements,
          "gradients reduced at a time (default chosen)"},
         {"--json", NULL, ARGUMENT_FLAG, &json, "one JSON object instead of tables"},
@@ -196,6 +197,9 @@ static mt_status run(const struct invocation *call)
     b.micro_tokens = (int32_t)micro_tokens;
     for (b.lanes = 1; b.lanes < call->world->size;)
         b.lanes *= 2;
+    if (strcmp(wire, "fp32") != 0 && strcmp(wire, "bf16") != 0)
+        MT_TRY_GOTO(st, MT_FAIL(MT_ARG, "--wire %s: fp32 or bf16", wire), done);
+    b.wire_groups = strcmp(wire, "bf16") == 0 ? b.lanes : 0;
 done:
     st = comm_agree(call->world, st);
     if (st == MT_OK && !help)

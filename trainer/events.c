@@ -129,6 +129,7 @@ void event_step(struct run *run, const struct step_report *last, struct step_win
         json_write_object(w, "wait_s");
         json_write_real(w, "data", window->wait_data_s);
         json_write_real(w, "reduction", window->wait_reduce_s);
+        json_write_real(w, "reduction_hidden", window->hidden_reduce_s);
         json_write_end(w);
         if (run->world->size > 1) {
             json_write_object(w, "ranks");

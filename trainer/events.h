@@ -19,7 +19,7 @@ struct step_window {
         int32_t rank;
         double most_s, least_s;
     } busy; /* the slowest rank, and how long the slowest and the fastest worked */
-    double loss, wait_data_s, wait_reduce_s, seconds;
+    double loss, wait_data_s, wait_reduce_s, hidden_reduce_s, seconds;
     struct task_sums task[MODEL_TASKS_MAX];
 };
 

@@ -27,7 +27,8 @@ struct lanes {
     float **free_block; /* [block_count] a stack */
     int32_t free_count;
     float **node; /* [2 * lanes] block of a finished node, or NULL */
-    float *root[LANE_ROOTS_MAX];
+    float **root;       /* [count] */
+    int32_t *root_node; /* [count] */
     int32_t root_count;
     struct task_sums *sums; /* [count][tasks] */
     pthread_mutex_t lock;
@@ -54,8 +55,11 @@ static int32_t log2_ceil(int32_t n)
     return bits;
 }
 
+/* Whether this rank adds up all of a node. */
 static bool node_is_ours(const struct lanes *l, int32_t node)
 {
+    if (node < l->setup.groups)
+        return false;
     struct lane_range below = lane_tree_lanes_of(l->setup.lanes, node);
     return below.begin >= l->setup.first && below.end <= l->setup.first + l->setup.count;
 }
@@ -68,6 +72,9 @@ static mt_status create_parts(struct lanes *l)
     MT_TRY(mt_alloc(&l->block, l->block_count, sizeof(float *), "gradient blocks"));
     MT_TRY(mt_alloc(&l->free_block, l->block_count, sizeof(float *), "free gradient blocks"));
     MT_TRY(mt_alloc(&l->node, 2 * s->lanes, sizeof(float *), "tree nodes"));
+    MT_TRY(mt_alloc(&l->root, s->count, sizeof(float *), "roots"));
+    MT_TRY(mt_alloc(&l->root_node, s->count, sizeof *l->root_node, "roots"));
+    l->root_node[0] = s->lanes + s->first; /* of a rank with one lane */
     MT_TRY(mt_alloc(&l->sums, s->count * l->tasks, sizeof *l->sums, "sums of lanes"));
     for (int32_t i = 0; i < l->threads; i++) {
         MT_TRY((s->recompute ? pass_create_recomputing : pass_create)(
@@ -97,7 +104,8 @@ mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup)
     l->threads = pool_threads(setup->pool);
     if (l->threads > setup->count)
         l->threads = setup->count;
-    int32_t enough = l->threads + log2_ceil(setup->count);
+    int32_t groups = setup->groups > 0 ? setup->count / (setup->lanes / setup->groups) + 2 : 0;
+    int32_t enough = l->threads + log2_ceil(setup->count) + groups;
     l->block_count = enough < setup->count ? enough : setup->count;
     mt_status st = create_parts(l);
     if (st != MT_OK)
@@ -128,6 +136,8 @@ void lanes_destroy(struct lanes **lanes)
     mt_free(&l->dirty);
     mt_free(&l->free_block);
     mt_free(&l->node);
+    mt_free(&l->root);
+    mt_free(&l->root_node);
     mt_free(&l->sums);
     mt_free(lanes);
 }
@@ -255,6 +265,7 @@ static void collect_roots(struct lanes *l)
             node >>= 1;
             width *= 2;
         }
+        l->root_node[l->root_count] = node;
         l->root[l->root_count++] = l->node[node];
         lane += width;
     }
@@ -280,6 +291,11 @@ float *const *lanes_roots(const struct lanes *l, int32_t *count)
 {
     *count = l->root_count;
     return l->root;
+}
+
+const int32_t *lanes_nodes(const struct lanes *l)
+{
+    return l->root_node;
 }
 
 float *const *lanes_known_root(const struct lanes *l)

@@ -13,7 +13,7 @@
  * names stay zero in every block and cost nothing.
  *
  * Memory: one pass per thread, and threads + log2(lanes of this rank) gradient blocks, of which
- * only the trainable ranges are ever touched.
+ * only the trainable ranges are ever touched; with `groups` one more for each group of this rank.
  */
 #ifndef MT_TRAINER_LANES_H
 #define MT_TRAINER_LANES_H
@@ -39,6 +39,8 @@ struct lanes_setup {
     bool recompute;        /* activations are computed again in backward (memory) */
     const struct range_list *ranges; /* trainable ranges of a flat block; borrowed */
     struct trace *trace;             /* borrowed; NULL = none */
+    int32_t groups; /* lanes are added up to the tree's level of so many nodes, 0 = as far as can
+                       be; reducer_options.wire_groups */
     const struct row_set *rows; /* of the word embeddings, all ranks' of the step; borrowed; NULL =
                                    every row is cleared and added */
 };
@@ -60,6 +62,9 @@ mt_status lanes_run(struct lanes *l, const float *params, const struct batch *ba
 /* Local.  Results of the last run.  Roots: gradient blocks in lane order, scratch for the reducer.
  */
 float *const *lanes_roots(const struct lanes *l, int32_t *count);
+
+/* Local.  Which nodes of the tree they are, for reducer_begin_nodes. */
+const int32_t *lanes_nodes(const struct lanes *l);
 
 /* Local.  The one root of the next run where it is known beforehand (a rank with a single lane), so
  * that the reducer can begin while backward goes on; otherwise NULL. */

@@ -79,7 +79,8 @@ struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_pla
 mt_status phase_run_choose_rows(struct run *run, const uint8_t *trainable)
 {
     const struct tensor *word = &run->model.table.entry[run->model.word];
-    if (run->job.reduction_rows != JOB_ROWS_SPARSE || !trainable[run->model.word])
+    bool wanted = run->job.reduction_rows == JOB_ROWS_SPARSE || run->job.wire == JOB_WIRE_BF16;
+    if (!wanted || !trainable[run->model.word])
         return MT_OK;
     return row_set_init(&run->phase.rows, word->offset, word->shape[0], word->shape[1],
                         &run->phase.ranges);
@@ -110,6 +111,7 @@ static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
     setup.ranges = &run->phase.ranges;
     setup.trace = run->trace;
     setup.rows = phase_run_rows(run);
+    setup.groups = job_wire_groups(&run->job);
     return lanes_create(&run->phase.lanes, &setup);
 }
 
@@ -160,6 +162,7 @@ static mt_status prepare_steps(struct run *run, const struct phase_plan *plan)
     struct reducer_options reduction = {.whole = !run->job.optimizer.shard,
                                         .watch = run->trace != NULL ? trace_bucket : NULL,
                                         .watch_context = run->trace,
+                                        .wire_groups = job_wire_groups(&run->job),
                                         .bucket_elements = run->job.reduction_bucket};
     enum reduce_mode mode = run->job.reduction == JOB_REDUCTION_MPI ? REDUCE_MPI : REDUCE_EXACT;
     MT_ALL(run->world, enter_local(run, plan));

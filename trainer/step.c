@@ -108,12 +108,12 @@ static mt_status compute(struct run *run, const struct step_batch *batch,
     MT_TRY(phase_run_agree_rows(run, batch->lane, own.end - own.begin));
     watchdog_beat(WATCHDOG_COMPUTE);
     if (block != NULL)
-        reducer_begin(phase->reducer, block, roots);
+        reducer_begin_nodes(phase->reducer, block, lanes_nodes(phase->lanes), roots);
     MT_TRY(lanes_run(phase->lanes, run->params, batch->lane, plan, phase->boundary,
                      phase->boundary_context, block != NULL ? announce_depth : NULL, run));
     if (block == NULL) {
         block = lanes_roots(phase->lanes, &roots);
-        reducer_begin(phase->reducer, block, roots);
+        reducer_begin_nodes(phase->reducer, block, lanes_nodes(phase->lanes), roots);
     }
     trace_end(run->trace, TRACE_LANES, TRACE_ROW_MAIN, 0, trace_s);
     trace_s = trace_begin(run->trace);
@@ -177,6 +177,7 @@ mt_status train_step(struct run *run, struct step_report *out)
     prefetch_give_back(run->prefetch, batch);
     reducer_stats(run->phase.reducer, &after);
     out->reduced_bytes = after.bytes_sent - before.bytes_sent;
+    out->hidden_reduce_s = after.hidden_s - before.hidden_s;
     out->seconds = clock_now_s() - begin_s;
     trace_end(run->trace, TRACE_STEP, TRACE_ROW_MAIN, 0, trace_s);
     return MT_OK;

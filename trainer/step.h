@@ -17,6 +17,7 @@ struct step_report {
     double imbalance;                           /* tokens of the fullest lane over the mean lane */
     int64_t reduced_bytes;                      /* sent by this rank */
     double wait_data_s, wait_reduce_s, seconds; /* of this rank */
+    double hidden_reduce_s;                     /* reduction under way while this rank computed */
 };
 
 /* The summed gradient of a step. */

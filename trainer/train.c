@@ -181,6 +181,7 @@ static void add_to_window(struct step_window *window, const struct step_report *
     window->busy_s += r->seconds - r->wait_data_s - r->wait_reduce_s;
     window->wait_data_s += r->wait_data_s;
     window->wait_reduce_s += r->wait_reduce_s;
+    window->hidden_reduce_s += r->hidden_reduce_s;
     window->seconds += r->seconds;
     if (r->skipped)
         return;
