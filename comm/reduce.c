@@ -27,7 +27,8 @@
 #include "comm/reduce_core.h"
 #include "comm/reduce_kernels.h"
 
-static const char *const path_name[REDUCE_PATH_COUNT] = {"auto", "node", "halving", "direct"};
+static const char *const path_name[REDUCE_PATH_COUNT] = {"auto", "node", "halving", "direct",
+                                                         "hosts"};
 
 static int64_t block_length(int64_t at, int64_t end)
 {
@@ -83,8 +84,7 @@ void reduce_square_slice(struct reducer *r, const struct reduce_slice *s)
     sum_slice(r, s, false);
 }
 
-/* The group that a node is, or -1. */
-static int32_t group_of(const struct reducer *r, int32_t node)
+int32_t reduce_group_of(const struct reducer *r, int32_t node)
 {
     return r->groups > 0 && node >= r->groups && node < 2 * r->groups ? node - r->groups : -1;
 }
@@ -94,16 +94,17 @@ static void join_piece(struct reducer *r, struct range p)
 {
     for (int32_t i = 0; i < r->blocks; i++) {
         r->index[i] = r->node[i];
-        if (group_of(r, r->node[i]) >= 0)
-            reduce_round(r, group_of(r, r->node[i]), r->block[i] + p.begin, p.begin, p.end);
+        if (reduce_group_of(r, r->node[i]) >= 0)
+            reduce_round(r, reduce_group_of(r, r->node[i]), r->block[i] + p.begin, p.begin, p.end);
     }
     for (int32_t m = 0; m < r->local_merges; m++) {
         int32_t into = r->local_merge[m].into;
         lane_tree_add(r->block[into] + p.begin, r->block[r->local_merge[m].from] + p.begin,
                       p.end - p.begin);
         r->index[into] /= 2;
-        if (group_of(r, r->index[into]) >= 0)
-            reduce_round(r, group_of(r, r->index[into]), r->block[into] + p.begin, p.begin, p.end);
+        if (reduce_group_of(r, r->index[into]) >= 0)
+            reduce_round(r, reduce_group_of(r, r->index[into]), r->block[into] + p.begin, p.begin,
+                         p.end);
     }
 }
 
@@ -221,37 +222,54 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* The tree over the roots of all ranks. */
+/* The lanes of a rank, or on the way by hosts of all ranks of a host. */
+static struct lane_range part_lanes(const struct reducer *r, int32_t part)
+{
+    const struct comm *c = r->comm;
+    struct lane_range all = {INT32_MAX, 0};
+    if (r->path != REDUCE_PATH_HOSTS)
+        return lane_tree_range(r->lanes, c->size, part);
+    for (int32_t p = 0; p < c->size; p++) {
+        struct lane_range own = lane_tree_range(r->lanes, c->size, p);
+        if (comm_node_of(c, p) == part && own.begin < all.begin)
+            all.begin = own.begin;
+        if (comm_node_of(c, p) == part)
+            all.end = own.end;
+    }
+    return all;
+}
+
+/* The tree over the roots of all ranks, or all hosts. */
 static mt_status plan_values(struct reducer *r)
 {
-    int32_t ranks = r->comm->size, *nodes = NULL, found[LANE_ROOTS_MAX];
+    bool hosts = r->path == REDUCE_PATH_HOSTS;
+    int32_t parts = hosts ? r->comm->node_count : r->comm->size;
+    int32_t *nodes = NULL, found[LANE_ROOTS_MAX];
     mt_status st;
-    MT_TRY(mt_alloc(&r->first_value, (int64_t)ranks + 1, sizeof *r->first_value, "the roots"));
-    for (int32_t p = 0; p < ranks; p++)
+    MT_TRY(mt_alloc(&r->first_value, (int64_t)parts + 1, sizeof *r->first_value, "the roots"));
+    for (int32_t p = 0; p < parts; p++)
         r->first_value[p + 1] =
-            r->first_value[p] +
-            lane_tree_roots(r->lanes, lane_tree_range(r->lanes, ranks, p), found);
-    r->values = r->first_value[ranks];
-    r->roots = r->first_value[r->comm->rank + 1] - r->first_value[r->comm->rank];
+            r->first_value[p] + lane_tree_roots(r->lanes, part_lanes(r, p), found);
+    r->values = r->first_value[parts];
+    r->roots =
+        lane_tree_roots(r->lanes, lane_tree_range(r->lanes, r->comm->size, r->comm->rank), found);
     MT_TRY_GOTO(st, mt_alloc(&nodes, r->values + LANE_ROOTS_MAX, sizeof *nodes, "the nodes"), done);
     MT_TRY_GOTO(st, mt_alloc(&r->merge, r->values, sizeof *r->merge, "the tree"), done);
     MT_TRY_GOTO(st, mt_alloc(&r->value, r->values, sizeof *r->value, "the values"), done);
     MT_TRY_GOTO(st, mt_alloc(&r->merge_group, r->values, sizeof *r->merge_group, "the groups"),
                 done);
-    for (int32_t p = 0; p < ranks; p++)
-        (void)lane_tree_roots(r->lanes, lane_tree_range(r->lanes, ranks, p),
-                              nodes + r->first_value[p]);
+    for (int32_t p = 0; p < parts; p++)
+        (void)lane_tree_roots(r->lanes, part_lanes(r, p), nodes + r->first_value[p]);
+    /* half the bytes where each part has one group, alone in its root */
+    r->half = r->groups == parts && (hosts || r->path == REDUCE_PATH_DIRECT);
+    for (int32_t v = 0; v < r->values; v++)
+        r->half = r->half && reduce_group_of(r, nodes[v]) >= 0;
     (void)lane_tree_merges(nodes, r->values, r->merge, NULL);
     for (int32_t m = 0; m + 1 < r->values; m++)
-        r->merge_group[m] = 1 + group_of(r, nodes[r->merge[m].into] /= 2);
+        r->merge_group[m] = 1 + reduce_group_of(r, nodes[r->merge[m].into] /= 2);
 done:
     mt_free(&nodes);
     return st;
-}
-
-static bool is_power_of_two(int32_t n)
-{
-    return (n & (n - 1)) == 0;
 }
 
 /* The errors of the groups that this rank forms or, as owner of slices, helps to form. */
@@ -272,29 +290,47 @@ static mt_status make_errors(struct reducer *r)
     return MT_OK;
 }
 
+static bool is_power_of_two(int32_t n)
+{
+    return (n & (n - 1)) == 0;
+}
+
+bool reduce_path_hosts_fits(const struct comm *c)
+{
+    bool neighbours = true;
+    for (int32_t p = 1; p < c->size; p++)
+        neighbours = neighbours && comm_node_of(c, p) >= comm_node_of(c, p - 1);
+    return c->node_count > 1 && neighbours;
+}
+
 /* Path and bucket length, from what is asked for and what the world allows. */
 static mt_status choose_path(struct reducer *r, enum reduce_path asked)
 {
     const struct comm *c = r->comm;
     bool fits = asked != REDUCE_PATH_NODE || c->node_count == 1;
     fits = fits && (asked != REDUCE_PATH_HALVING || is_power_of_two(c->size));
+    fits = fits && (asked != REDUCE_PATH_HOSTS || reduce_path_hosts_fits(c));
     if (!fits)
         return MT_FAIL(MT_BUG, "the reduction path \"%s\" does not fit %d ranks on %d hosts",
                        path_name[asked], c->size, c->node_count);
     r->path = asked;
     if (asked == REDUCE_PATH_AUTO && c->node_count == 1 && r->mode == REDUCE_EXACT)
         r->path = REDUCE_PATH_NODE;
+    else if (asked == REDUCE_PATH_AUTO && r->mode == REDUCE_EXACT && c->node_count < c->size &&
+             reduce_path_hosts_fits(c))
+        r->path = REDUCE_PATH_HOSTS;
     else if (asked == REDUCE_PATH_AUTO && r->groups == c->size)
         r->path = REDUCE_PATH_DIRECT; /* half the bytes, which halving loses after one round */
     else if (asked == REDUCE_PATH_AUTO)
         r->path = is_power_of_two(c->size) ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
-    r->half = r->groups == c->size && r->path == REDUCE_PATH_DIRECT;
     if (c->size == 1)
         r->transport = NULL;
     else if (r->mode == REDUCE_MPI)
         r->transport = &reduce_transport_vendor;
     else if (r->path == REDUCE_PATH_NODE)
         r->transport = &reduce_transport_node;
+    else if (r->path == REDUCE_PATH_HOSTS)
+        r->transport = &reduce_transport_hosts;
     else
         r->transport =
             r->path == REDUCE_PATH_HALVING ? &reduce_transport_halving : &reduce_transport_direct;
@@ -423,7 +459,7 @@ mt_status reducer_create(struct reducer **out, const struct comm *c, int32_t lan
         return MT_FAIL(MT_CONFIG, "wire = \"bf16\" needs reduction = \"exact\": the library's own "
                                   "collectives add in fp32 only");
     mt_status st = create_with(out, c, lanes, mode, ranges, &chosen);
-    if (st == MT_NOMEM && chosen.path == REDUCE_PATH_AUTO && c->node_count == 1 && c->size > 1) {
+    if (st == MT_NOMEM && chosen.path == REDUCE_PATH_AUTO && c->node_count < c->size) {
         chosen.path = is_power_of_two(c->size) ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
         if (c->rank == 0)
             log_warning("%s; the ranks send messages instead", mt_error_peek()->message);

@@ -40,6 +40,7 @@ enum reduce_path {
     REDUCE_PATH_NODE,    /* through memory that all ranks of one host share */
     REDUCE_PATH_HALVING, /* recursive halving: ranks a power of two */
     REDUCE_PATH_DIRECT,  /* every rank to every owner */
+    REDUCE_PATH_HOSTS,   /* shared memory of each host, then every host to every owner */
     REDUCE_PATH_COUNT
 };
 
@@ -56,9 +57,9 @@ struct reducer_options {
      * on ranks.  Where each rank holds exactly one such node it sends it in half the bytes, and
      * whole sums always travel so.  Errors are kept while the reducer lives. */
     int32_t wire_groups;
-    bool whole;              /* reducer_finish leaves the whole sum on every rank */
-    bool no_thread;          /* all work happens in reducer_finish */
-    reduce_watch watch;      /* NULL = nobody listens */
+    bool whole;         /* reducer_finish leaves the whole sum on every rank */
+    bool no_thread;     /* all work happens in reducer_finish */
+    reduce_watch watch; /* NULL = nobody listens */
     void *watch_context;
     /* Rows of one matrix that a step does not use: zero in every block of every rank, and left
      * alone.  Borrowed; made for the same ranges; agreed on before each reducer_begin.  NULL = all
@@ -127,6 +128,9 @@ mt_status reducer_owned(const struct reducer *r, struct range_list *out) MT_CHEC
 void reducer_stats(const struct reducer *r, struct reducer_stats *out);
 enum reduce_path reducer_path(const struct reducer *r);
 const char *reduce_path_name(enum reduce_path path);
+
+/* Local.  Whether REDUCE_PATH_HOSTS can be taken: several hosts, the ranks of each neighbours. */
+bool reduce_path_hosts_fits(const struct comm *c);
 
 /* Local.  The sum of squares that reducer_finish gives, of a block that is whole here. */
 double reduce_norm2(const struct range_list *ranges, const float *block);

@@ -28,6 +28,7 @@ extern const struct reduce_transport reduce_transport_direct;
 extern const struct reduce_transport reduce_transport_halving;
 extern const struct reduce_transport reduce_transport_vendor; /* MPI_Iallreduce */
 extern const struct reduce_transport reduce_transport_node;
+extern const struct reduce_transport reduce_transport_hosts;
 
 struct reducer {
     const struct comm *comm;
@@ -53,9 +54,10 @@ struct reducer {
     int32_t local_merges;
     int32_t *index; /* [own_lanes] scratch */
 
-    /* all ranks' roots in lane order: values first_value[p] .. first_value[p+1]-1 are rank p's */
+    /* all ranks' roots in lane order: values first_value[p] .. first_value[p+1]-1 are rank p's;
+     * with REDUCE_PATH_HOSTS those of all hosts, p being a host */
     int32_t values;
-    int32_t *first_value;     /* [ranks+1] */
+    int32_t *first_value;     /* [ranks+1] or [hosts+1] */
     struct lane_merge *merge; /* [values-1] */
     int32_t *merge_group;     /* [values] 1 + the group that a merge completes, or 0 */
     float **value;            /* [values] where each stands for the slice at hand */
@@ -63,9 +65,9 @@ struct reducer {
     int *counts, *offsets;    /* [ranks] arguments of gathers */
 
     /* bf16 on the wire: errors of rounding, in bf16, by flat offset */
-    int32_t groups;   /* 0 = fp32 */
-    bool half;        /* each rank has one group: roots travel as bf16 */
-    uint16_t **lost;  /* [groups + 1] NULL where another rank forms the group; last: the sum */
+    int32_t groups;  /* 0 = fp32 */
+    bool half;       /* each rank has one group: roots travel as bf16 */
+    uint16_t **lost; /* [groups + 1] NULL where another rank forms the group; last: the sum */
 
     /* progress of the step */
     int32_t started, finished; /* buckets, in plan order */
@@ -104,6 +106,13 @@ void reduce_square_slice(struct reducer *r, const struct reduce_slice *s);
 /* Local.  Rounds a whole tree node, x[0] being at flat offset `begin`, where the step uses it.
  * group: 0 .. groups - 1, or groups for the sum. */
 void reduce_round(struct reducer *r, int32_t group, float *x, int64_t begin, int64_t end);
+
+/* Local.  The group that a node of the tree is, or -1. */
+int32_t reduce_group_of(const struct reducer *r, int32_t node);
+
+/* Collective.  Gathers by messages, bucket after bucket.  packed[longest bucket]: where rows can be
+ * left out or values be rounded. */
+mt_status reduce_gather_messages(struct reducer *r, float *block, bool sums, float *packed);
 
 /* Local.  Where root `root` of rank `rank` stands among the values. */
 static inline int32_t reduce_value(const struct reducer *r, int32_t rank, int32_t root)

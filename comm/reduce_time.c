@@ -114,7 +114,7 @@ mt_status reduce_time_plan(struct reduce_time *out, const struct range_list *ran
     int32_t ranks = setup->ranks;
     if (t.path == REDUCE_PATH_AUTO)
         t.path = (ranks & (ranks - 1)) == 0 ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
-    sums.gathers = false;
+    sums.gathers = sums.gathers_blocks = false;
     MT_TRY(reduce_volume_plan(&volume, ranges, &sums));
     t.bucket_elements =
         reduce_plan_bucket_elements(t.path == REDUCE_PATH_NODE, setup->bucket_elements);
@@ -124,7 +124,7 @@ mt_status reduce_time_plan(struct reduce_time *out, const struct range_list *ran
     if (ranks > 1 && plan.buckets > 0) {
         t.norm_s = allreduce_s(ranks, 8.0 * (double)plan.blocks, network);
         time_sums(&t, &volume, (double)plan.elements, ranks, network);
-        if (setup->gathers)
+        if (setup->gathers || setup->gathers_blocks)
             time_gather(&t, &plan, network);
     }
     reduce_plan_release(&plan);

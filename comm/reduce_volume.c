@@ -1,6 +1,6 @@
 /*
  * See reduce_volume.h.  The same plan and slices as the transports use; each formula stands for one
- * of them (comm/reduce_node.c, comm/reduce_wire.c).
+ * of them (comm/reduce_node.c, reduce_wire.c, reduce_hosts.c).
  */
 #include "comm/reduce_volume.h"
 
@@ -20,53 +20,116 @@ static int32_t log2_of(int32_t n)
     return bits;
 }
 
-/* What a rank sends of a bucket before its slice is summed; *messages is added to (of rank 0
- * alone: counting costs as much as there are ranks). */
-static int64_t reduced_elements(const struct volume *v, int32_t bucket, int32_t rank, int32_t roots,
-                                int64_t *messages)
+/* Elements of [begin, end) that a step uses. */
+static int64_t used_of(const struct volume *v, int64_t begin, int64_t end)
+{
+    return v->setup->active != NULL ? range_list_within(v->setup->active, begin, end) : end - begin;
+}
+
+static int64_t used_of_slice(const struct volume *v, int32_t bucket, int32_t rank)
+{
+    struct reduce_slice s = reduce_plan_slice(&v->plan, bucket, rank);
+    return used_of(v, s.begin, s.end);
+}
+
+static int32_t host_of(const struct volume *v, int32_t rank)
+{
+    return (int32_t)((int64_t)rank * v->setup->hosts / v->setup->ranks);
+}
+
+static int32_t first_of(const struct volume *v, int32_t host)
+{
+    int32_t hosts = v->setup->hosts;
+    return (int32_t)(((int64_t)host * v->setup->ranks + hosts - 1) / hosts);
+}
+
+/* Roots of all lanes of a host. */
+static int32_t host_roots(const struct volume *v, int32_t host)
+{
+    int32_t nodes[LANE_ROOTS_MAX], lanes = v->setup->lanes, ranks = v->setup->ranks;
+    struct lane_range all = {lane_tree_range(lanes, ranks, first_of(v, host)).begin,
+                             lane_tree_range(lanes, ranks, first_of(v, host + 1) - 1).end};
+    return lane_tree_roots(lanes, all, nodes);
+}
+
+/* Whether slices travel as bf16: one group for each rank or host, of equal lanes. */
+static bool travels_half(const struct volume *v)
+{
+    const struct reduce_volume_setup *s = v->setup;
+    int32_t parts = v->path == REDUCE_PATH_HOSTS ? s->hosts : s->ranks;
+    bool even = s->ranks % parts == 0 && s->lanes % parts == 0;
+    return s->wire_groups == parts && even && s->mode == REDUCE_EXACT &&
+           (v->path == REDUCE_PATH_HOSTS || v->path == REDUCE_PATH_DIRECT);
+}
+
+/* Bytes to shared memory, and from it to the owners on other hosts. */
+static int64_t hosts_bytes(const struct volume *v, int32_t bucket, int32_t rank, int32_t roots,
+                           int64_t *messages)
+{
+    const struct reduce_bucket *b = &v->plan.bucket[bucket];
+    int32_t host = host_of(v, rank), first = first_of(v, host);
+    int64_t width = travels_half(v) ? 2 : 4, joined = host_roots(v, host);
+    int64_t bytes = 4 * roots * used_of(v, b->begin, b->end);
+    for (int32_t p = 0; p < v->setup->ranks; p++) {
+        int32_t home = host_of(v, p);
+        int64_t used = used_of_slice(v, bucket, p);
+        if (home == host ||
+            first + (p - first_of(v, home)) % (first_of(v, host + 1) - first) != rank)
+            continue;
+        bytes += width * joined * used;
+        *messages += used > 0 ? joined : 0;
+    }
+    return bytes;
+}
+
+/* What a rank sends of a bucket before its slice is summed; *messages is added to (of rank 0 alone
+ * where counting costs as much as there are ranks). */
+static int64_t reduced_bytes(const struct volume *v, int32_t bucket, int32_t rank, int32_t roots,
+                             int64_t *messages)
 {
     const struct reduce_bucket *b = &v->plan.bucket[bucket];
     int32_t ranks = v->setup->ranks;
-    int64_t all = b->end - b->begin, sent = 0;
+    int64_t all = used_of(v, b->begin, b->end), sent = 0;
     if (v->setup->mode == REDUCE_MPI)
-        return 2 * all * (ranks - 1) / ranks;
+        return 2 * all * (ranks - 1) / ranks * 4;
+    if (v->path == REDUCE_PATH_HOSTS)
+        return hosts_bytes(v, bucket, rank, roots, messages);
     if (v->path == REDUCE_PATH_HALVING) {
         for (int32_t k = 0; k < log2_of(ranks); k++) {
             struct reduce_slice theirs =
                 reduce_plan_halved(&v->plan, bucket, rank ^ (1 << k), k + 1);
-            sent += theirs.end - theirs.begin;
-            *messages += theirs.end > theirs.begin;
+            int64_t used = used_of(v, theirs.begin, theirs.end);
+            sent += used;
+            *messages += used > 0;
         }
-        return sent;
+        return 4 * sent;
     }
-    struct reduce_slice mine = reduce_plan_slice(&v->plan, bucket, rank);
-    for (int32_t p = 0; p < ranks && rank == 0 && v->path == REDUCE_PATH_DIRECT; p++) {
-        struct reduce_slice theirs = reduce_plan_slice(&v->plan, bucket, p);
-        *messages += p != rank && theirs.end > theirs.begin ? roots : 0;
-    }
-    return roots * (all - (mine.end - mine.begin));
+    for (int32_t p = 0; p < ranks && rank == 0 && v->path == REDUCE_PATH_DIRECT; p++)
+        *messages += p != rank && used_of_slice(v, bucket, p) > 0 ? roots : 0;
+    return (travels_half(v) ? 2 : 4) * roots * (all - used_of_slice(v, bucket, rank));
 }
 
-static int64_t gathered_elements(const struct volume *v, int32_t bucket, int32_t rank)
+static int64_t gathered_bytes(const struct volume *v, int32_t bucket, int32_t rank)
 {
+    const struct reduce_volume_setup *s = v->setup;
     struct reduce_slice mine = reduce_plan_slice(&v->plan, bucket, rank);
-    int64_t readers = v->path == REDUCE_PATH_NODE && v->setup->mode == REDUCE_EXACT
-                          ? 1 /* written once, read by all */
-                          : v->setup->ranks - 1;
-    return readers * (mine.end - mine.begin);
+    bool node = v->path == REDUCE_PATH_NODE && s->mode == REDUCE_EXACT;
+    int64_t readers = node ? 1 : s->ranks - 1; /* written once, read by all */
+    if (s->gathers_blocks)
+        return 4 * readers * (mine.end - mine.begin);
+    return (s->wire_groups > 0 && !node ? 2 : 4) * readers * used_of(v, mine.begin, mine.end);
 }
 
 static void add_rank(const struct volume *v, int32_t rank, struct reduce_volume *out)
 {
     int32_t nodes[LANE_ROOTS_MAX], lanes = v->setup->lanes;
     int32_t roots = lane_tree_roots(lanes, lane_tree_range(lanes, v->setup->ranks, rank), nodes);
-    int64_t elements = 0, messages = 0;
+    int64_t bytes = 0, messages = 0;
     for (int32_t b = 0; b < v->plan.buckets; b++) {
-        elements += reduced_elements(v, b, rank, roots, &messages);
-        if (v->setup->gathers)
-            elements += gathered_elements(v, b, rank);
+        bytes += reduced_bytes(v, b, rank, roots, &messages);
+        if (v->setup->gathers || v->setup->gathers_blocks)
+            bytes += gathered_bytes(v, b, rank);
     }
-    int64_t bytes = elements * (int64_t)sizeof(float);
     out->total_bytes += bytes;
     out->most_bytes = bytes > out->most_bytes ? bytes : out->most_bytes;
     if (rank == 0) {
@@ -81,7 +144,9 @@ mt_status reduce_volume_plan(struct reduce_volume *out, const struct range_list 
     struct volume v = {.setup = setup, .path = setup->path};
     struct reduce_volume total = {0};
     bool halves = (setup->ranks & (setup->ranks - 1)) == 0;
-    if (v.path == REDUCE_PATH_AUTO)
+    if (v.path == REDUCE_PATH_AUTO && setup->wire_groups == setup->ranks)
+        v.path = REDUCE_PATH_DIRECT;
+    else if (v.path == REDUCE_PATH_AUTO)
         v.path = halves ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
     bool exact = setup->mode == REDUCE_EXACT;
     int64_t bucket =

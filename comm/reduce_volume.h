@@ -7,15 +7,21 @@
 struct reduce_volume_setup {
     int32_t lanes, ranks; /* lane_tree_valid */
     enum reduce_mode mode;
-    enum reduce_path path;   /* as reducer_path answers; AUTO = ranks on hosts of their own */
-    int64_t bucket_elements; /* as in reducer_options */
-    bool gathers;            /* what the ranks own is copied to all: sums, or parameters */
+    enum reduce_path path; /* as reducer_path answers; AUTO = ranks on hosts of their own */
+    bool gathers;          /* the sums that ranks own are copied to all */
+    bool gathers_blocks;   /* parameters are, instead: all rows, in fp32 */
+    /* what a step uses of the ranges (row_set.h): bytes are then those of that step; NULL = all,
+     * which bounds every step */
+    const struct range_list *active;
+    int64_t bucket_elements; /* 0 = chosen */
+    int32_t wire_groups;     /* reducer_options.wire_groups */
+    int32_t hosts;           /* of REDUCE_PATH_HOSTS: ranks in order, as evenly as can be */
 };
 
 /* Bytes of one step, as reducer_stats counts them. */
 struct reduce_volume {
     int64_t rank0_bytes, most_bytes, total_bytes; /* of rank 0, of the busiest, of all together */
-    int64_t messages;                             /* sent by rank 0; gathers not counted */
+    int64_t messages;                             /* of rank 0, each way; gathers not counted */
 };
 
 /* Local.  Errors: NOMEM, BUG as reduce_plan_init. */

@@ -145,13 +145,12 @@ static mt_status advance_flights(struct reducer *r, bool *moved,
 /* One bucket of a gather: in place, or by way of a flight's buffer where rows are left out or
  * values are sent as bf16. */
 static mt_status gather_bucket(struct reducer *r, float *block, const struct range_list *active,
-                               int32_t bucket, bool half)
+                               int32_t bucket, bool half, float *packed)
 {
-    struct wire *w = r->state;
     const struct reduce_bucket *b = &r->plan.bucket[bucket];
     bool in_place = !half && reduce_is_whole(active, b->begin, b->end);
-    float *data = in_place ? block + b->begin : w->flight[0].outgoing;
-    uint16_t *halves = (uint16_t *)(void *)w->flight[0].outgoing;
+    float *data = in_place ? block + b->begin : packed;
+    uint16_t *halves = (uint16_t *)(void *)packed;
     int32_t me = r->comm->rank;
     for (int32_t p = 0; p < r->comm->size; p++) {
         struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, p);
@@ -173,14 +172,20 @@ static mt_status gather_bucket(struct reducer *r, float *block, const struct ran
 }
 
 /* Buckets one after another: gathers are not hidden behind anything. */
-static mt_status gather_wire(struct reducer *r, float *block, bool sums)
+mt_status reduce_gather_messages(struct reducer *r, float *block, bool sums, float *packed)
 {
     const struct range_list *active = sums ? r->active : &r->ranges;
     bool half = sums && r->groups > 0; /* sums are rounded, other blocks are not */
     for (int32_t b = 0; b < r->plan.buckets; b++)
         if (range_list_within(active, r->plan.bucket[b].begin, r->plan.bucket[b].end) > 0)
-            MT_TRY(gather_bucket(r, block, active, b, half));
+            MT_TRY(gather_bucket(r, block, active, b, half, packed));
     return MT_OK;
+}
+
+static mt_status gather_wire(struct reducer *r, float *block, bool sums)
+{
+    struct wire *w = r->state;
+    return reduce_gather_messages(r, block, sums, w->flight[0].outgoing);
 }
 
 static mt_status open_direct(struct reducer *r)
@@ -241,7 +246,8 @@ static mt_status advance_direct(struct reducer *r, bool *moved)
 
 static mt_status open_halving(struct reducer *r)
 {
-    return comm_agree(r->comm, open_wire(r, 2, r->plan.longest / 2 + REDUCE_BLOCK, r->plan.longest));
+    return comm_agree(r->comm,
+                      open_wire(r, 2, r->plan.longest / 2 + REDUCE_BLOCK, r->plan.longest));
 }
 
 /* Keeps one half of what this rank holds and swaps the other with its partner. */

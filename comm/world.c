@@ -44,6 +44,21 @@ static mt_status start_mpi(struct comm *world, int *argc, char ***argv)
     return MT_OK;
 }
 
+/* MTTRAIN_HOSTS=n, for tests: the ranks behave as if they were on n hosts. */
+static mt_status split_host(struct comm *world)
+{
+    const char *text = getenv("MTTRAIN_HOSTS");
+    long hosts = text != NULL ? strtol(text, NULL, 10) : 0;
+    MPI_Comm whole = world->handles->node;
+    if (hosts < 2 || hosts > world->size)
+        return MT_OK;
+    world->handles->node = MPI_COMM_NULL;
+    MPI_TRY(MPI_Comm_split, whole, (int)((int64_t)world->rank * hosts / world->size), world->rank,
+            &world->handles->node);
+    MPI_TRY(MPI_Comm_free, &whole);
+    return MT_OK;
+}
+
 static mt_status make_communicators(struct comm *world)
 {
     struct comm_handles *h = world->handles;
@@ -51,6 +66,7 @@ static mt_status make_communicators(struct comm *world)
     MPI_TRY(MPI_Comm_dup, MPI_COMM_WORLD, &h->reduce);
     MPI_TRY(MPI_Comm_split_type, h->main, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL,
             &h->node);
+    MT_TRY(split_host(world));
     int rank, size;
     MPI_TRY(MPI_Comm_rank, h->node, &rank);
     MPI_TRY(MPI_Comm_size, h->node, &size);

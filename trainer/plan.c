@@ -277,16 +277,28 @@ static int64_t kept_elements(const struct plan *p, int32_t index)
 /* A rank's work on a message; adding up; ranks of one host; naps between two looks at messages. */
 static const double MESSAGE_S = 1e-6, MEMORY_BYTES_S = 15e9, SHARED_BYTES_S = 5e9, LOOK_S = 60e-6;
 
+/* Bytes of a step that uses every row of the word embeddings, and of one that uses none. */
 static mt_status count_volume(struct plan_phase *ph, const struct run *run,
                               const struct plan_target *target, const struct range_list *ranges)
 {
-    bool exact = run->job.reduction == JOB_REDUCTION_EXACT;
-    bool node = target->here ? run->world->node_count == 1 : target->network_bytes_s <= 0.0;
-    struct reduce_volume_setup setup = {.lanes = (int32_t)run->job.batch.lanes,
+    const struct job *job = &run->job;
+    const struct comm *world = run->world;
+    const struct tensor *word = &run->model.table.entry[run->model.word];
+    bool exact = job->reduction == JOB_REDUCTION_EXACT;
+    bool node = target->here ? world->node_count == 1 : target->network_bytes_s <= 0.0;
+    bool hosts = target->here && world->node_count < world->size && reduce_path_hosts_fits(world);
+    bool dense = job->reduction_rows == JOB_ROWS_DENSE && job->wire == JOB_WIRE_FP32;
+    struct reduce_volume_setup setup = {.lanes = (int32_t)job->batch.lanes,
                                         .ranks = target->ranks,
                                         .mode = exact ? REDUCE_EXACT : REDUCE_MPI,
-                                        .path = exact && node ? REDUCE_PATH_NODE : REDUCE_PATH_AUTO,
-                                        .gathers = exact || run->job.optimizer.shard};
+                                        .path = exact && node    ? REDUCE_PATH_NODE
+                                                : exact && hosts ? REDUCE_PATH_HOSTS
+                                                                 : REDUCE_PATH_AUTO,
+                                        .hosts = hosts ? world->node_count : 1,
+                                        .bucket_elements = job->reduction_bucket,
+                                        .wire_groups = job_wire_groups(job),
+                                        .gathers = exact && !job->optimizer.shard,
+                                        .gathers_blocks = job->optimizer.shard};
     struct reduce_network network = {.latency_s = target->latency_s,
                                      .bytes_s = target->network_bytes_s,
                                      .message_s = MESSAGE_S,
@@ -294,10 +306,25 @@ static mt_status count_volume(struct plan_phase *ph, const struct run *run,
                                      .look_s = LOOK_S,
                                      .host_ranks = target->host_ranks,
                                      .host_bytes_s = SHARED_BYTES_S};
+    struct row_set rows;
     if (ph->plan->probe)
         return MT_OK;
     MT_TRY(reduce_volume_plan(&ph->volume, ranges, &setup));
-    return node ? MT_OK : reduce_time_plan(&ph->reduce, ranges, &setup, &network);
+    if (!node)
+        MT_TRY(reduce_time_plan(&ph->reduce, ranges, &setup, &network));
+    ph->least_bytes = ph->volume.rank0_bytes;
+    if (dense || !ph->plan->trainable[run->model.word])
+        return MT_OK;
+    struct reduce_volume least;
+    MT_TRY(row_set_init(&rows, word->offset, word->shape[0], word->shape[1], ranges));
+    row_set_clear(&rows);
+    row_set_list(&rows);
+    setup.active = &rows.active;
+    mt_status st = reduce_volume_plan(&least, ranges, &setup);
+    row_set_release(&rows);
+    if (st == MT_OK)
+        ph->least_bytes = least.rank0_bytes;
+    return st;
 }
 
 static mt_status make_phase(struct plan *p, int32_t index, const int64_t *begin, const int64_t *end)

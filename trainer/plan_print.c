@@ -169,8 +169,13 @@ static void print_phase(const struct plan *p, int32_t i)
                ph->forward_gflop, ph->backward_gflop);
         format_bytes(least, (double)ph->volume.rank0_bytes);
         format_bytes(most, (double)ph->volume.total_bytes);
-        printf("   reduction  %s a step from rank 0, %s from all %d ranks\n", least, most,
+        printf("   reduction  %s%s a step from rank 0, %s from all %d ranks\n",
+               ph->least_bytes < ph->volume.rank0_bytes ? "at most " : "", least, most,
                p->target.ranks);
+        format_bytes(least, (double)ph->least_bytes);
+        if (ph->least_bytes < ph->volume.rank0_bytes)
+            printf("              and at least %s: only the rows of the words in a step travel\n",
+                   least);
     }
     print_memory(ph);
     print_cache(ph, p->run->model.config.num_hidden_layers);
@@ -312,6 +317,7 @@ static void json_phase(const struct plan *p, const struct plan_phase *ph, struct
     json_write_int(w, "total", m->total);
     json_write_end(w);
     json_write_int(w, "reduced_bytes", ph->volume.rank0_bytes);
+    json_write_int(w, "reduced_bytes_least", ph->least_bytes);
     json_write_int(w, "reduced_bytes_busiest", ph->volume.most_bytes);
     json_write_int(w, "reduced_bytes_all", ph->volume.total_bytes);
     json_write_bool(w, "cache", ph->cached);

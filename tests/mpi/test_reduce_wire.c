@@ -67,6 +67,8 @@ static bool path_fits(enum reduce_path path)
 {
     if (path == REDUCE_PATH_HALVING)
         return (world.size & (world.size - 1)) == 0;
+    if (path == REDUCE_PATH_HOSTS)
+        return reduce_path_hosts_fits(&world);
     return path != REDUCE_PATH_NODE || world.node_count == 1;
 }
 
@@ -74,10 +76,8 @@ static void check_path(enum reduce_path path, int32_t groups, bool whole, const 
 {
     struct range range = {0, ELEMENTS};
     struct range_list list = {.r = &range, .count = 1, .capacity = 1};
-    struct reducer_options o = {.path = path,
-                                .wire_groups = groups,
-                                .whole = whole,
-                                .bucket_elements = REDUCE_BLOCK};
+    struct reducer_options o = {
+        .path = path, .wire_groups = groups, .whole = whole, .bucket_elements = REDUCE_BLOCK};
     struct lane_range mine = lane_tree_range(LANES, world.size, world.rank);
     struct reducer *r = NULL;
     float *block[LANES];
@@ -159,8 +159,7 @@ static int64_t bytes_of(int32_t groups, bool whole)
 {
     struct range range = {0, 8 * REDUCE_BLOCK};
     struct range_list list = {.r = &range, .count = 1, .capacity = 1};
-    struct reducer_options o = {
-        .path = REDUCE_PATH_DIRECT, .wire_groups = groups, .whole = whole};
+    struct reducer_options o = {.path = REDUCE_PATH_DIRECT, .wire_groups = groups, .whole = whole};
     struct lane_range mine = lane_tree_range(LANES, world.size, world.rank);
     struct reducer *r = NULL;
     struct reduce_sum sum;

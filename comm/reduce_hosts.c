@@ -1,0 +1,376 @@
+/*
+ * Transport of reduce.h for several hosts with several ranks each: shared memory first, then one
+ * message between two hosts for each slice.
+ *
+ * A bucket is owned in slices by all ranks, as on the other paths.  Every rank copies its roots
+ * into its slot of the host's ring; for each slice one rank of the host, the adder, joins what the
+ * host's ranks have of it up the tree, as far as the host's lanes go, and sends that to the slice's
+ * owner. An owner is the adder for its own slice.  So a host sends each slice once where on the
+ * direct path each of its ranks does, and the bits are the same, since the tree is.
+ *
+ * Counts in shared memory only grow, as in reduce_node.c.  A slot is written again when all ranks
+ * of the host are done with the bucket, messages included.
+ *
+ * Needs the ranks of a host to be neighbours, so that their lanes are.
+ */
+#include <string.h>
+
+#include "comm/agree.h"
+#include "comm/base/memory.h"
+#include "comm/reduce_core.h"
+#include "comm/reduce_kernels.h"
+#include "comm/reduce_pack.h"
+#include "comm/shared.h"
+
+enum { SLOTS = 4, LINE_BYTES = 64, TAGS = 32768 };
+
+struct counter {
+    _Alignas(LINE_BYTES) _Atomic int64_t posted;
+    _Alignas(LINE_BYTES) _Atomic int64_t taken;
+};
+
+/* What is under way of one bucket. */
+struct flight {
+    int requests;
+    MPI_Request *request;
+    float *staging;  /* what other hosts send of this rank's slice */
+    float *outgoing; /* what cannot be sent from where it stands */
+    int64_t packed;
+};
+
+struct hosts {
+    struct shared *memory;
+    struct counter *counter; /* [locals] */
+    float *slots;            /* [locals][SLOTS][slot_elements] */
+    int64_t slot_elements, root_elements, slice_elements;
+    int32_t *first_rank; /* [hosts + 1] */
+    int32_t host, locals;
+    /* the values of this host's ranks, in lane order, and how they become the host's roots */
+    int32_t values, merges, roots;
+    int32_t *owner, *root;    /* [values] local rank, and which of its roots */
+    struct lane_merge *merge; /* [values] */
+    int32_t *merge_group;     /* [values] 1 + the group that a merge completes, or 0 */
+    int32_t *left;            /* [values] values that are the host's roots */
+    float **value;            /* [values] */
+    struct flight flight[SLOTS];
+    int64_t first;  /* the step's first bucket, counted over all steps */
+    int32_t joined; /* buckets of this step that this rank has joined and sent */
+};
+
+static void close_hosts(struct reducer *r)
+{
+    struct hosts *n = r->state;
+    bool idle = r->started == r->finished; /* otherwise messages may still arrive */
+    for (int i = 0; i < SLOTS && idle; i++) {
+        mt_free(&n->flight[i].request);
+        mt_free(&n->flight[i].staging);
+        mt_free(&n->flight[i].outgoing);
+    }
+    shared_destroy(&n->memory);
+    mt_free(&n->first_rank);
+    mt_free(&n->owner);
+    mt_free(&n->root);
+    mt_free(&n->merge);
+    mt_free(&n->merge_group);
+    mt_free(&n->left);
+    mt_free(&n->value);
+    mt_free(&r->state);
+}
+
+/* The rank of `host` that adds up the slice of rank p. */
+static int32_t adder_of(const struct reducer *r, int32_t host, int32_t p)
+{
+    const struct hosts *n = r->state;
+    int32_t home = comm_node_of(r->comm, p), locals = n->first_rank[host + 1] - n->first_rank[host];
+    return home == host ? p : n->first_rank[host] + (p - n->first_rank[home]) % locals;
+}
+
+static mt_status find_hosts(struct reducer *r, struct hosts *n)
+{
+    const struct comm *c = r->comm;
+    MT_TRY(mt_alloc(&n->first_rank, c->node_count + 1, sizeof *n->first_rank, "the hosts"));
+    for (int32_t p = 0; p < c->size; p++)
+        n->first_rank[comm_node_of(c, p) + 1] = p + 1;
+    n->host = c->node_index;
+    n->locals = n->first_rank[n->host + 1] - n->first_rank[n->host];
+    return MT_OK;
+}
+
+/* The tree within this host. */
+static mt_status plan_host(struct reducer *r, struct hosts *n)
+{
+    int32_t nodes[LANE_ROOTS_MAX], *all = NULL, most = n->locals * LANE_ROOTS_MAX;
+    mt_status st;
+    MT_TRY(mt_alloc(&all, most, sizeof *all, "the host's nodes"));
+    MT_TRY_GOTO(st, mt_alloc(&n->owner, most, sizeof *n->owner, "the host's roots"), done);
+    MT_TRY_GOTO(st, mt_alloc(&n->root, most, sizeof *n->root, "the host's roots"), done);
+    MT_TRY_GOTO(st, mt_alloc(&n->merge, most, sizeof *n->merge, "the host's tree"), done);
+    MT_TRY_GOTO(st, mt_alloc(&n->merge_group, most, sizeof *n->merge_group, "groups"), done);
+    MT_TRY_GOTO(st, mt_alloc(&n->left, most, sizeof *n->left, "the host's roots"), done);
+    MT_TRY_GOTO(st, mt_alloc(&n->value, most, sizeof *n->value, "the host's values"), done);
+    for (int32_t q = 0; q < n->locals; q++) {
+        int32_t rank = n->first_rank[n->host] + q;
+        int32_t count =
+            lane_tree_roots(r->lanes, lane_tree_range(r->lanes, r->comm->size, rank), nodes);
+        for (int32_t i = 0; i < count; i++, n->values++) {
+            n->owner[n->values] = q;
+            n->root[n->values] = i;
+            all[n->values] = nodes[i];
+        }
+    }
+    n->merges = lane_tree_merges(all, n->values, n->merge, n->left);
+    n->roots = n->values - n->merges;
+    for (int32_t m = 0; m < n->merges; m++)
+        n->merge_group[m] = 1 + reduce_group_of(r, all[n->merge[m].into] /= 2);
+done:
+    mt_free(&all);
+    return st;
+}
+
+static mt_status make_flights(struct reducer *r, struct hosts *n)
+{
+    int64_t remote = r->values - n->roots, ranks = r->comm->size, sent = 0;
+    n->slice_elements = reduce_plan_longest_slice(&r->plan, r->comm->rank);
+    for (int32_t p = 0; p < ranks; p++)
+        if (comm_node_of(r->comm, p) != n->host && adder_of(r, n->host, p) == r->comm->rank)
+            sent += n->roots * reduce_plan_longest_slice(&r->plan, p);
+    for (int i = 0; i < SLOTS; i++) {
+        struct flight *f = &n->flight[i];
+        MT_TRY(mt_alloc(&f->request, remote + ranks * n->roots, sizeof *f->request, "requests"));
+        MT_TRY(mt_alloc(&f->staging, remote * n->slice_elements, sizeof *f->staging,
+                        "what other hosts send"));
+        int64_t room = sent > r->plan.longest ? sent : r->plan.longest;
+        if (r->rows != NULL || r->groups > 0)
+            MT_TRY(mt_alloc(&f->outgoing, room, sizeof *f->outgoing, "what is sent"));
+    }
+    return MT_OK;
+}
+
+static mt_status prepare_hosts(struct reducer *r)
+{
+    struct hosts *n = r->state;
+    MT_TRY(find_hosts(r, n));
+    MT_TRY(plan_host(r, n));
+    return make_flights(r, n);
+}
+
+static mt_status open_hosts(struct reducer *r)
+{
+    struct hosts *n = NULL;
+    int32_t most = 1, nodes[LANE_ROOTS_MAX];
+    mt_status st = mt_alloc(&n, 1, sizeof *n, "the reduction's ring");
+    r->state = n;
+    MT_ALL(r->comm, st);
+    MT_ALL(r->comm, prepare_hosts(r));
+    for (int32_t p = 0; p < r->comm->size; p++) {
+        int32_t count =
+            lane_tree_roots(r->lanes, lane_tree_range(r->lanes, r->comm->size, p), nodes);
+        most = count > most ? count : most;
+    }
+    n->root_elements = (r->plan.longest + 15) / 16 * 16;
+    n->slot_elements = n->root_elements * most;
+    int64_t places = n->locals; /* the same on all hosts: the largest host decides */
+    for (int32_t h = 0; h < r->comm->node_count; h++)
+        if (n->first_rank[h + 1] - n->first_rank[h] > places)
+            places = n->first_rank[h + 1] - n->first_rank[h];
+    int64_t counters = places * (int64_t)sizeof(struct counter);
+    int64_t bytes = counters + places * SLOTS * n->slot_elements * (int64_t)sizeof(float);
+    MT_TRY(shared_create(&n->memory, r->comm, bytes, "the reduction between the ranks of a host"));
+    n->counter = shared_base(n->memory);
+    n->slots = (float *)(void *)((char *)shared_base(n->memory) + counters);
+    return MT_OK;
+}
+
+static float *slot_of(const struct hosts *n, int32_t local, int64_t number, int32_t root)
+{
+    return n->slots + ((int64_t)local * SLOTS + number % SLOTS) * n->slot_elements +
+           root * n->root_elements;
+}
+
+static bool all_posted(const struct hosts *n, int64_t least)
+{
+    for (int32_t q = 0; q < n->locals; q++)
+        if (atomic_load_explicit(&n->counter[q].posted, memory_order_acquire) < least)
+            return false;
+    return true;
+}
+
+static bool all_taken(const struct hosts *n, int64_t least)
+{
+    for (int32_t q = 0; q < n->locals; q++)
+        if (atomic_load_explicit(&n->counter[q].taken, memory_order_acquire) < least)
+            return false;
+    return true;
+}
+
+static void post_bucket(struct reducer *r, int32_t bucket)
+{
+    struct hosts *n = r->state;
+    const struct reduce_bucket *b = &r->plan.bucket[bucket];
+    int32_t me = r->comm->node_rank;
+    for (int32_t i = 0; i < r->roots; i++) {
+        float *slot = slot_of(n, me, n->first + bucket, i);
+        struct range p;
+        struct range_walk w = range_walk_over(r->active, b->begin, b->end);
+        while (range_walk_next(&w, &p)) {
+            size_t bytes = (size_t)(p.end - p.begin) * sizeof *slot;
+            memcpy(slot + (p.begin - b->begin), r->root[i] + p.begin, bytes);
+            r->stats.bytes_sent += (int64_t)bytes;
+        }
+    }
+    atomic_store_explicit(&n->counter[me].posted, n->first + bucket + 1, memory_order_release);
+}
+
+/* Joins what the host's ranks have of a slice; n->value[n->left[...]] are then the host's roots,
+ * each standing for the slice's first element. */
+static void join_slice(struct reducer *r, int32_t bucket, const struct reduce_slice *s)
+{
+    struct hosts *n = r->state;
+    struct range p;
+    for (int32_t v = 0; v < n->values; v++)
+        n->value[v] = slot_of(n, n->owner[v], n->first + bucket, n->root[v]) +
+                      (s->begin - r->plan.bucket[bucket].begin);
+    for (int64_t at = s->begin; at < s->end; at += REDUCE_BLOCK) {
+        int64_t end = at + REDUCE_BLOCK < s->end ? at + REDUCE_BLOCK : s->end;
+        struct range_walk w = range_walk_over(r->active, at, end);
+        while (range_walk_next(&w, &p))
+            for (int32_t m = 0; m < n->merges; m++) {
+                float *into = n->value[n->merge[m].into] + (p.begin - s->begin);
+                const float *from = n->value[n->merge[m].from] + (p.begin - s->begin);
+                lane_tree_add(into, from, p.end - p.begin);
+                if (n->merge_group[m] > 0)
+                    reduce_round(r, n->merge_group[m] - 1, into, p.begin, p.end);
+            }
+    }
+}
+
+/* Sends what is used of slice[0 .. end - begin), which stands for [begin, end). */
+static mt_status send_slice(struct reducer *r, struct flight *f, int32_t bucket, const float *slice,
+                            const struct reduce_slice *s, int32_t to)
+{
+    const float *block = slice - s->begin, *data = slice;
+    int64_t count = s->end - s->begin;
+    if (r->half) {
+        data = f->outgoing + f->packed;
+        count = reduce_pack_half(r->active, block, s->begin, s->end,
+                                 (uint16_t *)(void *)(f->outgoing + f->packed));
+        f->packed += (count + 1) / 2;
+    } else if (!reduce_is_whole(r->active, s->begin, s->end)) {
+        data = f->outgoing + f->packed;
+        count = reduce_pack(r->active, block, s->begin, s->end, f->outgoing + f->packed);
+        f->packed += count;
+    }
+    if (count == 0)
+        return MT_OK;
+    MPI_TRY(MPI_Isend, data, (int)count, r->half ? MPI_UINT16_T : MPI_FLOAT, to, bucket % TAGS,
+            r->comm->handles->reduce, &f->request[f->requests]);
+    f->requests++;
+    r->stats.bytes_sent += count * (r->half ? 2 : 4);
+    r->stats.messages++;
+    return MT_OK;
+}
+
+static mt_status receive_slices(struct reducer *r, struct flight *f, int32_t bucket)
+{
+    struct hosts *n = r->state;
+    struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, r->comm->rank);
+    int64_t length = mine.end - mine.begin;
+    int64_t used = range_list_within(r->active, mine.begin, mine.end);
+    float *staging = f->staging;
+    for (int32_t h = 0; h < r->comm->node_count; h++)
+        for (int32_t v = r->first_value[h]; v < r->first_value[h + 1] && h != n->host; v++) {
+            void *data = r->half ? (void *)((uint16_t *)(void *)(staging + length) - used)
+                                 : (void *)(staging + (length - used));
+            staging += n->slice_elements;
+            if (used == 0)
+                continue;
+            MPI_TRY(MPI_Irecv, data, (int)used, r->half ? MPI_UINT16_T : MPI_FLOAT,
+                    adder_of(r, h, r->comm->rank), bucket % TAGS, r->comm->handles->reduce,
+                    &f->request[f->requests]);
+            f->requests++;
+        }
+    return MT_OK;
+}
+
+static mt_status join_bucket(struct reducer *r, int32_t bucket)
+{
+    struct hosts *n = r->state;
+    struct flight *f = &n->flight[bucket % SLOTS];
+    int32_t me = r->comm->rank, ranks = r->comm->size;
+    f->requests = 0;
+    f->packed = 0;
+    MT_TRY(receive_slices(r, f, bucket));
+    for (int32_t hop = 1; hop <= ranks; hop++) { /* not everybody to rank 0 first; itself last */
+        int32_t p = (me + hop) % ranks;
+        struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, p);
+        if (s.end == s.begin || adder_of(r, n->host, p) != me)
+            continue;
+        join_slice(r, bucket, &s);
+        for (int32_t i = 0; i < n->roots && p != me; i++)
+            MT_TRY(send_slice(r, f, bucket, n->value[n->left[i]], &s, p));
+    }
+    return MT_OK;
+}
+
+/* All hosts' roots of this rank's slice are here. */
+static void finish_bucket(struct reducer *r, int32_t bucket)
+{
+    struct hosts *n = r->state;
+    struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, r->comm->rank);
+    int64_t used = range_list_within(r->active, mine.begin, mine.end);
+    float *staging = n->flight[bucket % SLOTS].staging;
+    for (int32_t h = 0; h < r->comm->node_count; h++)
+        for (int32_t v = r->first_value[h]; v < r->first_value[h + 1]; v++) {
+            if (h == n->host) {
+                int32_t own = n->left[v - r->first_value[h]];
+                r->value[v] = slot_of(n, n->owner[own], n->first + bucket, n->root[own]) +
+                              (mine.begin - r->plan.bucket[bucket].begin);
+                continue;
+            }
+            reduce_spread(r->active, staging, used, mine.begin, mine.end, r->half);
+            r->value[v] = staging;
+            staging += n->slice_elements;
+        }
+    reduce_add_slice(r, &mine);
+    atomic_store_explicit(&n->counter[r->comm->node_rank].taken, n->first + bucket + 1,
+                          memory_order_release);
+}
+
+static mt_status advance_hosts(struct reducer *r, bool *moved)
+{
+    struct hosts *n = r->state;
+    *moved = false;
+    if (r->started - r->finished < SLOTS && all_taken(n, n->first + r->started + 1 - SLOTS) &&
+        reduce_start_bucket(r)) {
+        post_bucket(r, r->started - 1);
+        *moved = true;
+    }
+    if (n->joined < r->started && all_posted(n, n->first + n->joined + 1)) {
+        MT_TRY(join_bucket(r, n->joined));
+        n->joined++;
+        *moved = true;
+    }
+    if (r->finished < n->joined) {
+        struct flight *f = &n->flight[r->finished % SLOTS];
+        int all = 0;
+        MPI_TRY(MPI_Testall, f->requests, f->request, &all, MPI_STATUSES_IGNORE);
+        if (all) {
+            finish_bucket(r, r->finished++);
+            *moved = true;
+        }
+    }
+    if (r->finished == r->plan.buckets) {
+        n->first += r->plan.buckets;
+        n->joined = 0;
+    }
+    return MT_OK;
+}
+
+static mt_status gather_hosts(struct reducer *r, float *block, bool sums)
+{
+    struct hosts *n = r->state;
+    return reduce_gather_messages(r, block, sums, n->flight[0].outgoing);
+}
+
+const struct reduce_transport reduce_transport_hosts = {open_hosts, close_hosts, advance_hosts,
+                                                        gather_hosts, false};

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The exact reduction against the library's own in whole training steps, interleaved, medians:
+#
+#     cmake --preset release && cmake --build --preset release
+#     tests/bench/reduction.sh [-np RANKS] [-n PAIRS] [-- options of `mttrain bench step`]
+#
+# Prints a table and, last, the ratio of exact to mpi (1.03 = 3 % slower).  Run it on a machine that
+# does nothing else.
+set -eu
+np=2 pairs=5
+while [ $# -gt 0 ]; do
+    case $1 in
+    -np) np=$2 && shift 2 ;;
+    -n) pairs=$2 && shift 2 ;;
+    --) shift && break ;;
+    *) echo "usage: $0 [-np RANKS] [-n PAIRS] [-- options of mttrain bench step]" >&2 && exit 2 ;;
+    esac
+done
+root=$(cd "$(dirname "$0")/../.." && pwd)
+mttrain=${MTTRAIN:-$root/build/release/mttrain}
+export OMPI_MCA_rmaps_base_oversubscribe=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+one() { # NAME OPTIONS...
+    name=$1 && shift
+    mpirun -np "$np" "$mttrain" bench step --json --steps 3 "$@" >"$work/out"
+    python3 -c 'import json, sys
+r = json.loads(open(sys.argv[1]).read().splitlines()[-1])
+print(sys.argv[2], r["step_s"], r["seconds_per_step"]["reduction"], r["seconds_per_step"]["reduction hidden"])' \
+        "$work/out" "$name" >>"$work/times"
+}
+for _ in $(seq "$pairs"); do
+    one exact "$@"
+    one mpi --reduction mpi "$@"
+    one exact-dense --dense "$@"
+    one mpi-dense --reduction mpi --dense "$@"
+done
+python3 - "$work/times" <<'END'
+import statistics, sys
+rows = {}
+for line in open(sys.argv[1]):
+    name, *values = line.split()
+    rows.setdefault(name, []).append([float(v) for v in values])
+middle = {name: [statistics.median(column) for column in zip(*r)] for name, r in rows.items()}
+print(f'{"way":12} {"step s":>9} {"waiting s":>10} {"hidden s":>9}')
+for name, (step, wait, hidden) in middle.items():
+    print(f"{name:12} {step:9.4f} {wait:10.4f} {hidden:9.4f}")
+ratios = lambda a, b: statistics.median(x[0] / y[0] for x, y in zip(rows[a], rows[b]))
+print(f'exact / mpi: {ratios("exact", "mpi"):.3f}, all rows: {ratios("exact-dense", "mpi-dense"):.3f}')
+END
