@@ -67,8 +67,7 @@ static int64_t next_used(const struct row_set *set, const int64_t *mask, int64_t
 /* The end of the run of used rows that begins at `from`. */
 static int64_t run_end(const struct row_set *set, const int64_t *mask, int64_t from)
 {
-    while (from < set->rows &&
-           (((uint64_t)mask[from / WORD_BITS] >> (from % WORD_BITS)) & 1) != 0)
+    while (from < set->rows && (((uint64_t)mask[from / WORD_BITS] >> (from % WORD_BITS)) & 1) != 0)
         from++;
     return from;
 }
@@ -99,8 +98,7 @@ void row_set_list(struct row_set *set)
         push(list, r->begin, set->begin);
         for (int64_t row = next_used(set, set->mask, 0); row < set->rows;) {
             int64_t stop = run_end(set, set->mask, row);
-            push(list, set->begin + row * set->row_elements,
-                 set->begin + stop * set->row_elements);
+            push(list, set->begin + row * set->row_elements, set->begin + stop * set->row_elements);
             row = next_used(set, set->mask, stop);
         }
         push(list, end, r->end);

@@ -42,6 +42,33 @@ for np in 2 3 8; do
         equal "np $np gives the bits of np 1 in bf16" "$half" "$(hash_of "runs/half$np")"
 done
 
+# Which rows travel and how many at a time does not change a bit.
+for np in 1 3; do
+    must "$np" job.cfg --set "run_dir=runs/dense$np" --set 'reduction_rows="dense"' --set reduction_bucket=20000 &&
+        equal "np $np, dense rows and other buckets: the same bits" "$expected" "$(hash_of "runs/dense$np")"
+done
+must 2 job.cfg --set run_dir=runs/bucket --set reduction_bucket=300000 &&
+    equal "np 2, long buckets: the same bits" "$expected" "$(hash_of runs/bucket)"
+MTTRAIN_HOSTS=2 must 4 job.cfg --set run_dir=runs/hosts &&
+    equal "np 4 as if on two hosts: the same bits" "$expected" "$(hash_of runs/hosts)"
+
+# bf16 on the wire has other bits, but the same at any rank count.
+must 1 job.cfg --set run_dir=runs/wire1 --set 'wire="bf16"' --set wire_groups=4
+wire=$(hash_of runs/wire1)
+holds "bf16 on the wire gives other bits" [ "$expected" != "$wire" ]
+for np in 2 3 4 8; do
+    must "$np" job.cfg --set "run_dir=runs/wire$np" --set 'wire="bf16"' --set wire_groups=4 &&
+        equal "bf16 on the wire: np $np gives the bits of np 1" "$wire" "$(hash_of "runs/wire$np")"
+done
+MTTRAIN_HOSTS=4 must 8 job.cfg --set run_dir=runs/wire-hosts --set 'wire="bf16"' --set wire_groups=4 &&
+    equal "bf16 on the wire: eight ranks on four hosts too" "$wire" "$(hash_of runs/wire-hosts)"
+must 2 job.cfg --set run_dir=runs/wire-shard --set 'wire="bf16"' --set wire_groups=4 --set optimizer.shard=true &&
+    equal "bf16 on the wire: a sharded optimizer too" "$wire" "$(hash_of runs/wire-shard)"
+rc=0
+alone check job.cfg --set 'wire="bf16"' --set 'reduction="mpi"' || rc=$?
+equal "bf16 by the library: exit code" 2 "$rc"
+contains "... names what it needs" out 'wire.*reduction = "exact"'
+
 # The vendor's reduction adds in another order: near, but not promised to be the same bits.
 for np in 2 3; do
     must "$np" job.cfg --set "run_dir=runs/mpi$np" --set 'reduction="mpi"' &&

@@ -9,7 +9,7 @@
 #include "comm/base/memory.h"
 #include "comm/base/rng.h"
 #include "comm/exchange.h"
-#include "comm/reduce.h"
+#include "comm/reduce_volume.h"
 
 enum { LANES_MOST = 16, STEPS = 7 };
 
@@ -149,12 +149,31 @@ static void check_same(struct reducer *r, const struct layout *l, const struct b
     range_list_release(&owned);
 }
 
+/* Bytes of a step from all ranks, by the arithmetic of the plan. */
+static int64_t planned_bytes(struct reducer *r, const struct layout *l, const struct drive *d,
+                             const struct range_list *active)
+{
+    struct reduce_volume volume;
+    struct reduce_volume_setup setup = {.lanes = d->lanes,
+                                        .ranks = world.size,
+                                        .mode = d->mode,
+                                        .path = reducer_path(r),
+                                        .gathers = d->options.whole && d->mode == REDUCE_EXACT,
+                                        .active = active,
+                                        .bucket_elements = d->options.bucket_elements,
+                                        .wire_groups = d->options.wire_groups,
+                                        .hosts = world.node_count};
+    assert_mt_ok(reduce_volume_plan(&volume, &l->list, &setup));
+    return volume.total_bytes;
+}
+
 static void check_steps(const struct layout *l, const struct drive *d)
 {
     struct bench b;
     struct reducer *dense = NULL, *sparse = NULL;
     struct reducer_options options = d->options;
     struct reducer_stats all, few;
+    int64_t planned_all = 0, planned_few = 0;
     make_bench(&b, l, d);
     assert_mt_ok(reducer_create(&dense, &world, d->lanes, d->mode, &l->list, &options));
     options.rows = &b.rows;
@@ -173,6 +192,8 @@ static void check_steps(const struct layout *l, const struct drive *d)
         mt_memory_stats(&after);
         assert_int_equal(after.allocations, before.allocations);
         check_same(sparse, l, &b);
+        planned_all += planned_bytes(dense, l, d, NULL);
+        planned_few += planned_bytes(sparse, l, d, &b.rows.active);
         if (isnan(expected.norm2))
             assert_true(isnan(got.norm2));
         else
@@ -182,6 +203,10 @@ static void check_steps(const struct layout *l, const struct drive *d)
     }
     reducer_stats(dense, &all);
     reducer_stats(sparse, &few);
+    int64_t told[2] = {all.bytes_sent, few.bytes_sent};
+    assert_mt_ok(comm_sum_i64(&world, told, 2));
+    assert_int_equal(told[0], planned_all);
+    assert_int_equal(told[1], planned_few);
     int64_t saved = all.bytes_sent - few.bytes_sent;
     assert_true(saved >= 0);
     assert_mt_ok(comm_sum_i64(&world, &saved, 1));
