@@ -28,14 +28,15 @@ everything() {
     ls -A . runs
 }
 touch plan.json plan.err
+dense='reduction_rows="dense"' # every step then sends the same
 for reduction in exact mpi; do
     for np in 1 2 3 4; do
         dir=runs/staged-$reduction-$np
-        must "$np" job.cfg -q --schedule staged --set "run_dir=$dir" --set "reduction=\"$reduction\"" || continue
+        must "$np" job.cfg -q --schedule staged --set "run_dir=$dir" --set "reduction=\"$reduction\"" --set "$dense" || continue
         touch mark
         before=$(everything)
         plan "$np" "$MTTRAIN" plan job.cfg -q --schedule staged --set "run_dir=runs/not-there" \
-            --set "reduction=\"$reduction\"" --json >plan.json 2>plan.err || { fail "plan: $(cat plan.err)"; continue; }
+            --set "reduction=\"$reduction\"" --set "$dense" --json >plan.json 2>plan.err || { fail "plan: $(cat plan.err)"; continue; }
         [ "$np" != 2 ] || equal "plan leaves nothing behind" "$before" "$(everything)"
         for phase in heads top all; do
             equal "$reduction, np $np, $phase: reduced bytes are as planned" \
@@ -49,10 +50,26 @@ for reduction in exact mpi; do
     done
 done
 dir=runs/sharded
-must 3 job.cfg -q --schedule full --set "run_dir=$dir" --set optimizer.shard=true &&
-    plan 3 "$MTTRAIN" plan job.cfg -q --schedule full --set optimizer.shard=true --json >plan.json 2>plan.err &&
+must 3 job.cfg -q --schedule full --set "run_dir=$dir" --set optimizer.shard=true --set "$dense" &&
+    plan 3 "$MTTRAIN" plan job.cfg -q --schedule full --set optimizer.shard=true --set "$dense" --json >plan.json 2>plan.err &&
     equal "a sharded optimizer: reduced bytes are as planned" "$(planned reduced_bytes all)" \
         "$(told "$dir/metrics.jsonl" step reduced_bytes all)"
+
+
+# Sparse rows depend on the words of a step: what is told lies between the two numbers planned.
+for np in 2 3; do
+    dir=runs/sparse$np
+    must "$np" job.cfg -q --schedule staged --set "run_dir=$dir" || continue
+    plan "$np" "$MTTRAIN" plan job.cfg -q --schedule staged --json >plan.json 2>plan.err
+    for phase in heads top all; do
+        least=$(planned reduced_bytes_least "$phase") most=$(planned reduced_bytes "$phase")
+        for bytes in $(told "$dir/metrics.jsonl" step reduced_bytes "$phase"); do
+            holds "np $np, $phase: $bytes bytes are in $least..$most" [ "$least" -le "$bytes" -a "$bytes" -le "$most" ]
+        done
+    done
+    holds "np $np: rows are left out where embeddings are trained only" \
+        [ "$(planned reduced_bytes_least top)" -eq "$(planned reduced_bytes top)" -a "$(planned reduced_bytes_least all)" -lt "$(planned reduced_bytes all)" ]
+done
 
 # The rates are those of the step events.
 plan 1 "$MTTRAIN" plan job.cfg -q --schedule gradual --set run_dir=runs/not-there --json >plan.json 2>plan.err
