@@ -617,17 +617,19 @@ static const struct option job_rows[] = {
      .offset = FIELD(job, reduction_rows),
      .choices = rows_names,
      .fallback = "sparse",
-     .help = "of the word embeddings' gradient: `sparse` sends and adds the rows of the step's tokens "
-             "only, `dense` all; the bits are the same"},
+     .help =
+         "of the word embeddings' gradient: `sparse` sends and adds the rows of the step's tokens "
+         "only, `dense` all; the bits are the same"},
     {.key = "wire",
      .type = OPTION_CHOICE,
      .change = TRAJ,
      .offset = FIELD(job, wire),
      .choices = wire_names,
      .fallback = "fp32",
-     .help = "how gradients travel; `bf16`: rounded, what rounding takes away is given back at the "
-             "next step (and dropped at a phase's end and at a resume, so that a resumed run is not "
-             "bit for bit the uninterrupted one); exact and rows `sparse` only"},
+     .help =
+         "how gradients travel; `bf16`: rounded, what rounding takes away is given back at the "
+         "next step (and dropped at a phase's end and at a resume, so that a resumed run is not "
+         "bit for bit the uninterrupted one); exact and rows `sparse` only"},
     {.key = "wire_groups",
      .type = OPTION_INT,
      .change = TRAJ,
@@ -635,9 +637,10 @@ static const struct option job_rows[] = {
      .fallback = "0",
      .min = 0,
      .max = JOB_LANES_MAX,
-     .help = "with wire = \"bf16\": how many sums of neighbouring lanes are rounded, a power of two; "
-             "the result depends on it but not on ranks; it saves most where it is the number of "
-             "ranks; 0 = `batch.lanes`"},
+     .help =
+         "with wire = \"bf16\": how many sums of neighbouring lanes are rounded, a power of two; "
+         "the result depends on it but not on ranks; it saves most where it is the number of "
+         "ranks; 0 = `batch.lanes`"},
     {.key = "reduction_bucket",
      .type = OPTION_INT,
      .change = SAFE,

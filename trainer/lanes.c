@@ -26,7 +26,7 @@ struct lanes {
     int64_t *dirty;     /* [block_count][rows->words] rows that may not be zero */
     float **free_block; /* [block_count] a stack */
     int32_t free_count;
-    float **node; /* [2 * lanes] block of a finished node, or NULL */
+    float **node;       /* [2 * lanes] block of a finished node, or NULL */
     float **root;       /* [count] */
     int32_t *root_node; /* [count] */
     int32_t root_count;
