@@ -44,6 +44,10 @@ mt_status shard_manifest_write(const struct shard_manifest *m, const char *dir,
 
 /* Local.  Reads the two lists.  Owns them until release.  Errors: IO, DATA, NOMEM. */
 mt_status shard_manifest_read(struct shard_manifest *m, const char *dir) MT_CHECKED;
+
+/* Local.  Whether the folder's shards are those of its manifest, byte for byte; reads all of them.
+ * Errors: DATA naming what is damaged or absent; IO, NOMEM. */
+mt_status shard_manifest_verify(const char *dir) MT_CHECKED;
 void shard_manifest_release(struct shard_manifest *m);
 
 #endif

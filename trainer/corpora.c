@@ -9,6 +9,8 @@
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
 #include "io/file.h"
+#include "io/pack.h"
+#include "io/shard_manifest.h"
 
 static const char *const names[SPLIT_COUNT] = {"train", "dev", "test"};
 
@@ -80,6 +82,19 @@ static void show_packing(void *context, int64_t done_bytes, int64_t total_bytes,
     progress_show(&view->progress, done_bytes, total_bytes, NULL);
 }
 
+/* Root.  Takes a packed folder that is damaged out of the way. */
+static mt_status drop_damaged(const char *folder)
+{
+    if (!file_is_dir(folder))
+        return MT_OK;
+    mt_status st = shard_manifest_verify(folder);
+    if (st != MT_DATA)
+        return st;
+    log_warning("%s; it is packed anew", mt_error_peek()->message);
+    mt_error_clear();
+    return file_remove(folder);
+}
+
 /* Root.  Makes sure that the packed folder of one split is there; answers its path. */
 static mt_status pack_split(const struct corpora *c, const struct job *job,
                             const struct vocab *vocab, int32_t set, enum split split,
@@ -97,6 +112,7 @@ static mt_status pack_split(const struct corpora *c, const struct job *job,
     hash64_format(hex, key);
     (void)snprintf(name, sizeof name, "%.128s-%s-%s", job->data[set].name, split_name(split), hex);
     MT_TRY_GOTO(st, file_path_join(&folder, shards_dir, name), done);
+    MT_TRY_GOTO(st, drop_damaged(folder), done);
     if (!file_is_dir(folder)) {
         struct pack_view view;
         struct pack_result result;
