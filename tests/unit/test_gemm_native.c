@@ -28,6 +28,12 @@ static bool force(int set)
     return false;
 }
 
+/* Elements of a matrix whose last row has no gap behind it. */
+static int64_t elements(int64_t rows, int64_t stride, int64_t gap)
+{
+    return rows > 0 ? rows * stride - gap : 0;
+}
+
 /* Ends at the end of its memory, so that a sanitizer sees a read behind it. */
 static float *numbers(int64_t count, uint64_t stream)
 {
@@ -61,9 +67,9 @@ static void check_form(struct shape s, int form, const char *set)
     bool ta = form & 1, tb = form & 2, add = form & 4, view = form & 8;
     int64_t a_stride = (ta ? s.m : s.k) + (view ? 3 : 0);
     int64_t b_stride = (tb ? s.k : s.n) + (view ? 5 : 0), c_stride = s.n + (view ? 7 : 0);
-    float *a = numbers((ta ? s.k : s.m) * a_stride - (view ? 3 : 0), 1);
-    float *b = numbers((tb ? s.n : s.k) * b_stride - (view ? 5 : 0), 2);
-    int64_t c_count = s.m * c_stride - (view ? 7 : 0);
+    float *a = numbers(elements(ta ? s.k : s.m, a_stride, view ? 3 : 0), 1);
+    float *b = numbers(elements(tb ? s.n : s.k, b_stride, view ? 5 : 0), 2);
+    int64_t c_count = elements(s.m, c_stride, view ? 7 : 0);
     float *c = numbers(c_count, 3), *want = numbers(c_count, 3);
     struct gemm_product p = {.c = want,
                              .c_stride = c_stride,
