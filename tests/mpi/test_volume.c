@@ -63,7 +63,7 @@ static void forecast_counts_are_those_of_the_reducer(void **state)
     (void)state;
     bool halves = (world.size & (world.size - 1)) == 0;
     for (size_t l = 0; l < sizeof layouts / sizeof *layouts; l++)
-        for (int path = REDUCE_PATH_NODE; path <= REDUCE_PATH_DIRECT; path++)
+        for (int path = REDUCE_PATH_NODE; path < REDUCE_PATH_COUNT; path++)
             for (int way = 0; way < 8; way++) {
                 struct range range[3];
                 memcpy(range, layouts[l], sizeof range);
@@ -74,9 +74,11 @@ static void forecast_counts_are_those_of_the_reducer(void **state)
                     .mode = REDUCE_EXACT,
                     .path = (enum reduce_path)path,
                     .bucket_elements = (way & 2) != 0 ? 4 * REDUCE_BLOCK : REDUCE_BLOCK,
-                    .gathers = (way & 4) != 0};
+                    .gathers = (way & 4) != 0,
+                    .hosts = world.node_count};
                 if ((path == REDUCE_PATH_NODE && world.node_count > 1) ||
-                    (path == REDUCE_PATH_HALVING && !halves))
+                    (path == REDUCE_PATH_HALVING && !halves) ||
+                    (path == REDUCE_PATH_HOSTS && !reduce_path_hosts_fits(&world)))
                     continue;
                 check(&setup, &ranges);
             }
