@@ -4,9 +4,8 @@
  * process; saves are atomic, so nothing is harmed.  System calls go on after a signal (SA_RESTART).
  *
  * No thread that computes may be interrupted: oneDNN 2.6 makes kernels for sgemm at run time, in
- * which the frame of a signal destroys the heap (of 30 000 signals one did;
- * tests/fault/test_signals.sh sends as many).  So those threads block what is caught here, and a
- * listener does not.
+ * which the frame of a signal destroys the heap (a run died after some hundred of them:
+ * tests/fault/test_signals.sh).  So those threads block what is caught here; a listener does not.
  */
 #include "comm/stop.h"
 
