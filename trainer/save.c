@@ -67,7 +67,6 @@ mt_status save_wait(struct run *run)
 mt_status save_checkpoint(struct run *run)
 {
     struct saver *s = &run->saver;
-    double begin_s = clock_now_s();
     bool best = run->save_best;
     int64_t newest = s->under_way ? s->step : run->last_saved_step;
     if (newest == run->machine.step && !best) {
@@ -76,6 +75,7 @@ mt_status save_checkpoint(struct run *run)
     }
     double trace_s = trace_begin(run->trace);
     MT_TRY(save_wait(run));
+    double begin_s = clock_now_s(); /* what was waited for before is told by the save before */
     watchdog_beat(WATCHDOG_SAVE);
     if (run->phase.plan != NULL)
         MT_TRY(freeze_audit_verify(run));
