@@ -6,6 +6,7 @@
 /* after what cmocka needs */
 #include <cmocka.h>
 
+#include "trainer/model/vector.h"
 #include "trainer/model/vector_math.h"
 
 static void exp_is_within_2e_7_relative(void **state)
@@ -18,6 +19,27 @@ static void exp_is_within_2e_7_relative(void **state)
         worst = fmax(worst, fabs((double)real_exp(x) - e) / e);
     }
     assert_true(worst < 2e-7);
+}
+
+static void exp_of_vectors_is_within_2e_7_relative(void **state)
+{
+    (void)state;
+    double worst = 0;
+    for (int i = -870000; i + VECTOR_LANES <= 880000; i += VECTOR_LANES) {
+        float x[VECTOR_LANES], y[VECTOR_LANES];
+        for (int l = 0; l < VECTOR_LANES; l++)
+            x[l] = (float)(i + l) * 1e-4f;
+        vector_store(y, vector_exp(vector_load(x)));
+        for (int l = 0; l < VECTOR_LANES; l++) {
+            double e = exp((double)x[l]);
+            worst = fmax(worst, fabs((double)y[l] - e) / e);
+        }
+    }
+    assert_true(worst < 2e-7);
+    float edge[VECTOR_LANES] = {NAN, -INFINITY, 0, 1e30f};
+    vector_store(edge, vector_exp(vector_load(edge)));
+    assert_true(isnan(edge[0]) && edge[1] >= 0 && edge[1] < 2e-38f && edge[2] == 1);
+    assert_true(edge[3] > 1e38f);
 }
 
 static void exp_saturates(void **state)
@@ -96,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exp_is_within_2e_7_relative),
+        cmocka_unit_test(exp_of_vectors_is_within_2e_7_relative),
         cmocka_unit_test(exp_saturates),
         cmocka_unit_test(tanh_is_within_its_errors),
         cmocka_unit_test(normal_is_within_its_errors),
