@@ -123,55 +123,6 @@ static mt_status measure(const struct bench *b, struct products *p, const char *
     return MT_OK;
 }
 
-/* The products of one head of a sentence of T tokens, each as often as it takes to be measured. */
-static void multiply_small(const struct products *p, int kind, int64_t T, int64_t D, int64_t H)
-{
-    struct gemm_view square = {p->y, T, false}, q = {p->x, H, false}, k = {p->x + H - D, H, true};
-    if (kind == 0)
-        gemm_small(p->y, T, 0.125f, q, k, T, T, D);
-    else if (kind == 1)
-        gemm_small(p->w, H, 1, square, q, T, D, T);
-    else
-        gemm_small(p->w, H, 1, (struct gemm_view){p->y, T, true}, q, T, D, T);
-}
-
-static mt_status measure_small(const struct bench *b, const struct products *p, const char *label,
-                               int64_t T)
-{
-    static const char *const small_name[KINDS] = {"S = Q K'", "C = P V", "dV = P' dC"};
-    int64_t H = b->config.hidden_size, D = H / b->config.num_attention_heads;
-    double rate[KINDS], work = 2.0 * (double)(T * T * D);
-    int64_t times = 1 + (int64_t)(1e8 / work);
-    for (int kind = 0; kind < KINDS; kind++) {
-        double best = 1e30;
-        MT_TRY(comm_barrier(b->world));
-        for (int i = 0; i < REPEATS; i++) {
-            double begin_s = clock_now_s();
-            for (int64_t j = 0; j < times; j++)
-                multiply_small(p, kind, T, D, H);
-            double took_s = clock_now_s() - begin_s;
-            best = took_s < best ? took_s : best;
-        }
-        MT_TRY(comm_max_f64(b->world, &best, 1));
-        rate[kind] = b->world->size * (double)times * work / best;
-    }
-    bench_line(b, "  %-24s %5lld tokens  %s %7.1f  %s %7.1f  %s %7.1f GFLOP/s", label, (long long)T,
-               small_name[0], rate[0] / 1e9, small_name[1], rate[1] / 1e9, small_name[2],
-               rate[2] / 1e9);
-    return MT_OK;
-}
-
-/* Sentences as long as fit the matrices at hand. */
-static mt_status measure_attention(const struct bench *b, const struct products *p,
-                                   const char *label)
-{
-    static const int64_t tokens[] = {13, 25, 64, 128, 256, 512};
-    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
-        if (tokens[i] <= p->rows && tokens[i] <= b->config.hidden_size)
-            MT_TRY(measure_small(b, p, label, tokens[i]));
-    return MT_OK;
-}
-
 static mt_status measure_all(struct bench *b, struct products *p)
 {
     static const char *const library[] = {"native", "openblas", "onednn"};
@@ -184,7 +135,6 @@ static mt_status measure_all(struct bench *b, struct products *p)
             continue;
         }
         MT_TRY(measure(b, p, library[i], false));
-        MT_TRY(measure_attention(b, p, library[i]));
     }
     MT_TRY(gemm_choose("auto"));
     int64_t bf16 = gemm_has_bf16(&why);

@@ -96,27 +96,6 @@ static void dense_products_agree_with_loops(void **state)
     assert_int_equal(gemm_choose("auto"), MT_OK);
 }
 
-static void small_products_agree_with_loops(void **state)
-{
-    (void)state;
-    for (int s = 0; s < 4 * LIBRARIES * SHAPES; s++) {
-        const int64_t *shape = shapes[s / 4 / LIBRARIES];
-        int64_t m = shape[0], n = shape[1], k = shape[2];
-        bool ta = s & 1, tb = s & 2;
-        if (!choose(s / 4 % LIBRARIES))
-            continue;
-        float *a = numbers(m * k, 1), *b = numbers(k * n, 2), *c = numbers(m * n, 3);
-        double *want = plain(a, ta, b, tb, m, n, k);
-        for (int64_t i = 0; i < m * n; i++)
-            want[i] *= 0.125;
-        gemm_small(c, n, 0.125f, (struct gemm_view){a, ta ? m : k, ta},
-                   (struct gemm_view){b, tb ? k : n, tb}, m, n, k);
-        expect_near(c, want, NULL, m * n, k, "c");
-        free(a), free(b), free(c), free(want);
-    }
-    assert_int_equal(gemm_choose("auto"), MT_OK);
-}
-
 static void rounding_goes_to_the_nearest_even(void **state)
 {
     (void)state;
@@ -303,7 +282,6 @@ int main(void)
     gemm_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dense_products_agree_with_loops),
-        cmocka_unit_test(small_products_agree_with_loops),
         cmocka_unit_test(rounding_goes_to_the_nearest_even),
         cmocka_unit_test(bf16_products_are_exact_products_of_rounded_operands),
         cmocka_unit_test(bits_depend_on_neither_thread_nor_alignment),

@@ -114,12 +114,19 @@ const char *gemm_chosen_bf16(void)
     return gemm_by_amx() ? "amx" : gemm_dnnl_has_bf16() ? "onednn" : "";
 }
 
+/* An operand as it lies in memory. */
+struct gemm_view {
+    const real *at;
+    int64_t stride;
+    bool transposed; /* the product uses its transpose */
+};
+
 #if !defined(MT_REAL_double)
-static void multiply_native(real *c, int64_t c_stride, real alpha, bool adds, struct gemm_view a,
-                            struct gemm_view b, int64_t m, int64_t n, int64_t k)
+static void multiply_native(real *c, bool adds, struct gemm_view a, struct gemm_view b, int64_t m,
+                            int64_t n, int64_t k)
 {
     gemm_native(&(struct gemm_product){.c = c,
-                                       .c_stride = c_stride,
+                                       .c_stride = n,
                                        .a = a.at,
                                        .a_row = a.transposed ? 1 : a.stride,
                                        .a_k = a.transposed ? a.stride : 1,
@@ -130,29 +137,29 @@ static void multiply_native(real *c, int64_t c_stride, real alpha, bool adds, st
                                        .n = n,
                                        .k = k,
                                        .add = adds,
-                                       .alpha = alpha});
+                                       .alpha = 1});
 }
 #endif
 
-/* c[m,n] = alpha op(a) op(b) + beta c, where beta is 0, or it is 1 and alpha, too */
-static void multiply(real *c, int64_t c_stride, real alpha, real beta, struct gemm_view a,
-                     struct gemm_view b, int64_t m, int64_t n, int64_t k)
+/* c[m,n] = op(a) op(b), or adds that to c. */
+static void multiply(real *c, bool adds, struct gemm_view a, struct gemm_view b, int64_t m,
+                     int64_t n, int64_t k)
 {
 #if defined(MT_REAL_double)
     cblas_dgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
-                b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a.at,
-                (int)a.stride, b.at, (int)b.stride, beta, c, (int)c_stride);
+                b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, 1, a.at,
+                (int)a.stride, b.at, (int)b.stride, adds ? 1 : 0, c, (int)n);
 #else
     if (library() == NATIVE)
-        multiply_native(c, c_stride, alpha, beta != 0, a, b, m, n, k);
+        multiply_native(c, adds, a, b, m, n, k);
     else if (library() == ONEDNN)
-        gemm_dnnl_float(c, c_stride, alpha, beta,
+        gemm_dnnl_float(c, n, 1, adds ? 1 : 0,
                         (struct gemm_dnnl_matrix){a.at, a.stride, a.transposed},
                         (struct gemm_dnnl_matrix){b.at, b.stride, b.transposed}, m, n, k);
     else
         cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
-                    b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a.at,
-                    (int)a.stride, b.at, (int)b.stride, beta, c, (int)c_stride);
+                    b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, 1, a.at,
+                    (int)a.stride, b.at, (int)b.stride, adds ? 1 : 0, c, (int)n);
 #endif
 }
 
@@ -163,25 +170,19 @@ static struct gemm_view whole(const real *at, int64_t columns, bool transposed)
 
 void gemm_forward(real *y, const real *x, const real *w, int64_t rows, int64_t in, int64_t out)
 {
-    multiply(y, out, 1, 0, whole(x, in, false), whole(w, in, true), rows, out, in);
+    multiply(y, false, whole(x, in, false), whole(w, in, true), rows, out, in);
 }
 
 void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int64_t rows,
                          int64_t in, int64_t out)
 {
-    multiply(dx, in, 1, add ? 1 : 0, whole(dy, out, false), whole(w, in, false), rows, in, out);
+    multiply(dx, add, whole(dy, out, false), whole(w, in, false), rows, in, out);
 }
 
 void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows, int64_t in,
                           int64_t out)
 {
-    multiply(dw, in, 1, 1, whole(dy, out, true), whole(x, in, false), out, in, rows);
-}
-
-void gemm_small(real *c, int64_t c_stride, real alpha, struct gemm_view a, struct gemm_view b,
-                int64_t m, int64_t n, int64_t k)
-{
-    multiply(c, c_stride, alpha, 0, a, b, m, n, k);
+    multiply(dw, true, whole(dy, out, true), whole(x, in, false), out, in, rows);
 }
 
 static struct gemm_amx_matrix half(const uint16_t *at, int64_t columns, bool transposed)

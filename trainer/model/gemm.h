@@ -73,16 +73,4 @@ void gemm_backward_input_bf16(real *dx, bool add, const uint16_t *dy, const uint
 void gemm_backward_weight_bf16(real *dw, const uint16_t *dy, const uint16_t *x, int64_t rows,
                                int64_t in, int64_t out);
 
-/* A matrix inside a larger one: `stride` elements from one row to the next. */
-struct gemm_view {
-    const real *at;
-    int64_t stride;
-    bool transposed; /* the product uses its transpose */
-};
-
-/* Local.  c[m,n] = alpha op(a) op(b) with op(a) of [m,k] and op(b) of [k,n]: the small products of
- * attention.  c has row stride c_stride and must not overlap a or b. */
-void gemm_small(real *c, int64_t c_stride, real alpha, struct gemm_view a, struct gemm_view b,
-                int64_t m, int64_t n, int64_t k);
-
 #endif
