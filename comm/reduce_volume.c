@@ -82,8 +82,8 @@ static int64_t hosts_bytes(const struct volume *v, int32_t bucket, int32_t rank,
     return bytes;
 }
 
-/* What a rank sends of a bucket before its slice is summed; *messages is added to (of rank 0 alone
- * where counting costs as much as there are ranks). */
+/* What a rank sends of a bucket before its slice is summed; *messages is added to (of rank 0
+ * alone: counting costs as much as there are ranks). */
 static int64_t reduced_bytes(const struct volume *v, int32_t bucket, int32_t rank, int32_t roots,
                              int64_t *messages)
 {

@@ -299,6 +299,7 @@ static mt_status count_volume(struct plan_phase *ph, const struct run *run,
                                         .wire_groups = job_wire_groups(job),
                                         .gathers = exact && !job->optimizer.shard,
                                         .gathers_blocks = job->optimizer.shard};
+    struct reduce_volume_setup sent = setup; /* the time is that of ranks on hosts of their own */
     struct reduce_network network = {.latency_s = target->latency_s,
                                      .bytes_s = target->network_bytes_s,
                                      .message_s = MESSAGE_S,
@@ -310,8 +311,9 @@ static mt_status count_volume(struct plan_phase *ph, const struct run *run,
     if (ph->plan->probe)
         return MT_OK;
     MT_TRY(reduce_volume_plan(&ph->volume, ranges, &setup));
+    sent.path = REDUCE_PATH_AUTO;
     if (!node)
-        MT_TRY(reduce_time_plan(&ph->reduce, ranges, &setup, &network));
+        MT_TRY(reduce_time_plan(&ph->reduce, ranges, &sent, &network));
     ph->least_bytes = ph->volume.rank0_bytes;
     if (dense || !ph->plan->trainable[run->model.word])
         return MT_OK;

@@ -87,9 +87,9 @@ struct plan_phase {
     double first_factor, last_factor;     /* of the peak rates at the first and the last step */
     double forward_gflop, backward_gflop; /* of a step */
     struct plan_memory memory;
-    struct reduce_time reduce;   /* of a step on the target's network; zeros without one */
     struct reduce_volume volume; /* of a step that uses all rows of the word embeddings: a bound */
     int64_t least_bytes;         /* from rank 0, of a step that uses none */
+    struct reduce_time reduce;   /* of a step on the target's network; zeros without one */
     bool cached;
     const char *cache_why;
     int64_t cache_bytes;
