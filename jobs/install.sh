@@ -16,7 +16,7 @@ packages=(
 test_packages=(libcmocka-dev python3 clang-format)
 
 # For fuzzing and a SLURM cluster: tests that lack them say so and are skipped.
-optional_packages=(clang-14 libclang-rt-14-dev slurmctld slurmd slurm-client munge iproute2)
+optional_packages=(clang libclang-rt-dev slurmctld slurmd slurm-client munge iproute2)
 
 optional=()
 case "${1-}" in
@@ -76,9 +76,10 @@ apt() {
 for attempt in 1 2 3; do
     if apt update && { [ ${#missing[@]} -eq 0 ] ||
         apt install -y --no-install-recommends "${missing[@]}" >/dev/null; }; then
-        [ ${#wanted[@]} -eq 0 ] ||
-            apt install -y --no-install-recommends "${wanted[@]}" >/dev/null 2>&1 ||
-            echo "install.sh: not here, so some tests will be skipped: ${wanted[*]}" >&2
+        for package in "${wanted[@]}"; do
+            apt install -y --no-install-recommends "$package" >/dev/null 2>&1 ||
+                echo "install.sh: no $package here, so some tests will be skipped" >&2
+        done
         exit 0
     fi
     echo "install.sh: attempt $attempt of 3 failed" >&2
