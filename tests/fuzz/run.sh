@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-clang=$(command -v clang-14 || command -v clang) || {
+clang=$(command -v clang) || {
     echo "skipped: clang absent"
     exit 77
 }
@@ -33,7 +33,7 @@ probe=$(mktemp -d) || exit 1
 trap 'rm -rf "$probe"' EXIT
 echo 'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d == 0 && n == 1; }' >"$probe/p.c"
 if ! "$clang" -fsanitize=fuzzer,address,undefined "$probe/p.c" -o "$probe/p" 2>/dev/null; then
-    echo "skipped: $clang has no libFuzzer (Debian: libclang-rt-14-dev)"
+    echo "skipped: $clang has no libFuzzer (Debian: libclang-rt-dev)"
     exit 77
 fi
 
