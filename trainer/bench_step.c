@@ -21,6 +21,7 @@
 #include "trainer/bench.h"
 #include "trainer/model/timing.h"
 #include "trainer/phase_run.h"
+#include "trainer/phase_step.h"
 #include "trainer/trace.h"
 #include "trainer/update.h"
 
@@ -256,18 +257,6 @@ static void count_work(struct step_bench *s, const struct bench *b, const struct
     }
 }
 
-static void announce_depth(void *context, int32_t depth)
-{
-    struct run *run = context;
-    const struct tensor_table *table = &run->model.table;
-    for (int32_t i = 0; i < table->count; i++) {
-        if (table->entry[i].depth >= depth) {
-            reducer_ready(run->phase.reducer, table->entry[i].offset);
-            return;
-        }
-    }
-}
-
 static struct pass_plan plan_pass(const struct step_bench *s, int32_t step)
 {
     struct pass_plan p = {.train_from = s->plan.train_from,
@@ -298,7 +287,7 @@ static mt_status one_step(struct step_bench *s, const struct bench *b, int32_t s
     double trace_s = trace_begin(run->trace);
     timing_set(&s->times.compute);
     MT_TRY(lanes_run(run->phase.lanes, run->params, batch, &plan, NULL, NULL,
-                     early ? announce_depth : NULL, run));
+                     early ? phase_step_depth_done : NULL, run));
     timing_mark(TIMING_OTHER);
     timing_set(NULL);
     trace_end(run->trace, TRACE_LANES, TRACE_ROW_MAIN, 0, trace_s);

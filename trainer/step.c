@@ -19,49 +19,13 @@
 #include "comm/agree.h"
 #include "comm/base/clock.h"
 #include "comm/base/log.h"
-#include "comm/base/rng.h"
 #include "trainer/nonfinite.h"
 #include "trainer/phase_run.h"
+#include "trainer/phase_step.h"
 #include "trainer/replay.h"
 #include "trainer/trace.h"
 #include "trainer/update.h"
 #include "trainer/watchdog.h"
-
-/* A finished depth lets the reducer begin on everything from its first tensor upwards. */
-static void announce_depth(void *context, int32_t depth)
-{
-    struct run *run = context;
-    const struct tensor_table *table = &run->model.table;
-    for (int32_t i = 0; i < table->count; i++) {
-        if (table->entry[i].depth >= depth) {
-            reducer_ready(run->phase.reducer, table->entry[i].offset);
-            return;
-        }
-    }
-}
-
-static void describe_pass(const struct run *run, double *factor, struct pass_plan *plan)
-{
-    const struct phase_run *phase = &run->phase;
-    const struct phase *declared = phase->plan->phase;
-    const struct bert_config *config = &run->model.config;
-    int64_t step = run->machine.step, k = step - run->machine.phase_begin_step;
-    *factor = run->lr_scale *
-              phase_factor(declared, k, phase->steps, phase->warmup_steps, phase->decay_steps);
-    memset(plan, 0, sizeof *plan);
-    plan->start = phase->start;
-    plan->train_from = declared->frozen_dropout ? 0 : phase->plan->train_from;
-    plan->trainable = phase->plan->trainable;
-    plan->hidden_dropout =
-        (real)(isnan(declared->dropout) ? config->hidden_dropout_prob : declared->dropout);
-    plan->attention_dropout =
-        (real)(isnan(declared->attention_dropout) ? config->attention_probs_dropout_prob
-                                                  : declared->attention_dropout);
-    plan->head_dropout = (real)(config->classifier_dropout >= 0.0 ? config->classifier_dropout
-                                                                  : plan->hidden_dropout);
-    plan->dropout_key = rng_key((uint64_t)run->job.seed, RNG_DROPOUT, (uint64_t)step);
-    plan->loss = phase->loss;
-}
 
 /* Adds up the lanes' losses and counts in the lane tree; all ranks get the same sums. */
 static mt_status sum_losses(struct run *run, struct step_report *out, double *divisor)
@@ -110,7 +74,7 @@ static mt_status compute(struct run *run, const struct step_batch *batch,
     if (block != NULL)
         reducer_begin_nodes(phase->reducer, block, lanes_nodes(phase->lanes), roots);
     MT_TRY(lanes_run(phase->lanes, run->params, batch->lane, plan, phase->boundary,
-                     phase->boundary_context, block != NULL ? announce_depth : NULL, run));
+                     phase->boundary_context, block != NULL ? phase_step_depth_done : NULL, run));
     if (block == NULL) {
         block = lanes_roots(phase->lanes, &roots);
         reducer_begin_nodes(phase->reducer, block, lanes_nodes(phase->lanes), roots);
@@ -151,7 +115,7 @@ mt_status train_step(struct run *run, struct step_report *out)
     double begin_s = clock_now_s(), trace_s = trace_begin(run->trace);
     memset(out, 0, sizeof *out);
     MT_TRY(take_batch(run, &batch));
-    describe_pass(run, &out->lr_factor, &plan);
+    phase_step_plan_pass(run, &out->lr_factor, &plan);
     out->step = run->machine.step + 1;
     out->sentences = batch->sentences;
     out->tokens = batch->tokens;
