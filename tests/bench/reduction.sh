@@ -4,8 +4,8 @@
 #     cmake --preset release && cmake --build --preset release
 #     tests/bench/reduction.sh [-np RANKS] [-n PAIRS] [-a] [-- options of `mttrain bench step`]
 #
-# -a: also with all rows of the word embeddings.  Prints a table and, last, the ratio of exact to mpi (1.03 = 3 % slower).  Run it on a machine that
-# does nothing else.
+# -a: also with all rows of the word embeddings.  Prints a table and, last, the ratio of exact to
+# mpi (1.03 = 3 % slower).  Run it on a machine that does nothing else.
 set -eu
 np=2 pairs=5 all=
 while [ $# -gt 0 ]; do
