@@ -340,7 +340,8 @@ static mt_status choose_path(struct reducer *r, enum reduce_path asked)
 static mt_status copy_ranges(struct range_list *out, const struct range_list *from)
 {
     MT_TRY(mt_alloc(&out->r, from->count, sizeof *out->r, "the reduction's ranges"));
-    memcpy(out->r, from->r, (size_t)from->count * sizeof *out->r);
+    if (from->count > 0)
+        memcpy(out->r, from->r, (size_t)from->count * sizeof *out->r);
     out->count = out->capacity = from->count;
     out->elements = from->elements;
     return MT_OK;
