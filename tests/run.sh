@@ -43,7 +43,7 @@ run_tests() {
 if [ "$fast" = no ]; then
     build asan
     # Whole runs and parity take minutes there; ranks beyond the cores show nothing new.
-    run_tests build/asan --label-regex '^(unit|grad|mpi)$' --exclude-regex '\.np[348]$' "$@"
+    run_tests build/asan --label-regex '^(unit|grad|mpi)$' --exclude-regex '\.np[348]$|\.np8\.|hosts[34]$' "$@"
 fi
 build ci
 run_tests build/ci --label-exclude "$beyond" "$@"
