@@ -73,10 +73,11 @@ void event_phase_begin(struct run *run)
 void event_phase_end(struct run *run, int32_t phase)
 {
     const char *why = phase_end_name((enum phase_end)run->machine.ended_by[phase]);
+    bool left = run->phase.plan != NULL; /* and not before the run was resumed */
     log_info("phase \"%s\" ended at step %lld (%s); frozen: %d tensors verified unchanged",
              phase_name(run, phase), (long long)run->machine.step, why,
-             run->phase.plan->frozen_tensors);
-    for (int32_t i = -1; (i = freeze_audit_next_untouched(run, i)) >= 0;) {
+             run->plan[phase].frozen_tensors);
+    for (int32_t i = -1; left && (i = freeze_audit_next_untouched(run, i)) >= 0;) {
         const char *name = run->model.table.entry[i].name;
         size_t used = strlen(run->untouched_names);
         event_warning(run,
@@ -94,8 +95,9 @@ void event_phase_end(struct run *run, int32_t phase)
     json_write_string(w, "phase", phase_name(run, phase));
     json_write_int(w, "index", phase);
     json_write_string(w, "reason", why);
-    json_write_int(w, "frozen_verified", run->phase.plan->frozen_tensors);
-    json_write_real(w, "seconds", clock_now_s() - run->phase.begin_s);
+    json_write_int(w, "frozen_verified", run->plan[phase].frozen_tensors);
+    if (left)
+        json_write_real(w, "seconds", clock_now_s() - run->phase.begin_s);
     end_event(run);
 }
 

@@ -165,6 +165,18 @@ static mt_status leave_phase(struct run *run)
     return MT_OK;
 }
 
+/* After the evaluation that a stop cut short and the resumed run made again: the phase that it
+ * ended was left untold.  Its frozen tensors were verified by the save that the stop made. */
+static void tell_cut_phase(struct run *run)
+{
+    bool over = run->machine.finished || run->entered != run->machine.phase;
+    if (run->phase.plan != NULL || run->entered < 0 || !over)
+        return;
+    run->frozen_checks += run->plan[run->entered].frozen_tensors;
+    event_phase_end(run, run->entered);
+    run->save_due = run->save_due || run->job.train.keep_phase_ends;
+}
+
 static bool phase_is_over(const struct run *run)
 {
     return run->phase.plan != NULL &&
@@ -340,6 +352,7 @@ static mt_status loop(struct run *run)
             if (st == MT_STOPPED)
                 return stop_here(run, stop_reason_local());
             MT_TRY(st);
+            tell_cut_phase(run);
         }
         if (phase_is_over(run))
             MT_TRY(leave_phase(run));

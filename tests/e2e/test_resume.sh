@@ -65,11 +65,13 @@ echo "the whole run: $steps steps, $expected"
 equal "a complete run has nothing to do" 0 "$(must 2 job.cfg >&2; echo $?)"
 same_run "complete run started again" runs/whole
 
-# Stopped by USR1, once in each phase and at a random step, resumed at other rank counts.
-nps=(1 3 2 4 8 2)
+# Stopped by USR1, once in each phase, at a random step and within the evaluations at the ends of
+# phases, resumed at other rank counts.
+nps=(1 3 2 4 8 2 3 1)
 i=0
-for at in 1 $((steps * 2 / 10)) $((steps * 45 / 100)) $((steps * 8 / 10)) $((RANDOM % (steps - 9) + 1)); do
-    dir=runs/usr1-$at
+ends=$(grep '"action":"end"' runs/whole/metrics.jsonl | grep -o '"step":[0-9]*' | cut -d : -f 2 | sed '$d')
+for at in 1 $((steps * 2 / 10)) $((steps * 45 / 100)) $((steps * 8 / 10)) $((RANDOM % (steps - 9) + 1)) $ends; do
+    dir=runs/usr1-$i
     launch "${nps[i]}" job.cfg --set "run_dir=$dir"
     wait_step "$dir" "$at"
     kill -USR1 "$mpirun_pid"
