@@ -40,7 +40,7 @@ interrupted steps "steps steps" "{ name = \"a\"; until = \"9st\"; $heads }, $all
 interrupted epochs "steps steps" "{ name = \"a\"; until = \"1.25ep\"; $heads }, $all"
 interrupted run "steps steps" "{ name = \"a\"; until = \"0.4run\"; $heads }, $all"
 interrupted tokens "tokens steps" "{ name = \"a\"; until = \"2000tok\"; $heads }, $all"
-interrupted time "time steps" "{ name = \"a\"; until = { length = \"0.05s\"; }; $heads }, $all"
+interrupted time "time steps" "{ name = \"a\"; until = { length = \"0.0002s\"; }; $heads }, $all"
 interrupted threshold "threshold steps" \
     "{ name = \"a\"; until = { metric = \"dev.category.accuracy\"; above = 0.01; }; $heads }, $all"
 interrupted plateau "plateau steps" \
