@@ -151,6 +151,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)  # moments of words that do not occur fade out
     train(args)
 
 
