@@ -5,8 +5,8 @@
 #   heads   sentences per second of a heads-only phase from the prefix cache, against those of the
 #           pass that fills the cache
 #   top(2)  the same phase with and without the cache, in turn
-#   plan    for each of these runs and one of the schedule staged: seconds and reduced bytes a step
-#           as `mttrain plan` told before and as the run had them
+#   plan    for each of these runs and one of the schedule staged: seconds of the whole command and
+#           reduced bytes a step, as `mttrain plan` told before and as the run had them
 # Wants an idle machine; takes minutes. mttrain is looked for in $MTTRAIN.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
@@ -51,13 +51,13 @@ one() {
     shift 2
     mpirun -np "$np" "$mttrain" plan -q "$out/job.cfg" --schedule "$schedule" \
         --set "run_dir=$out/$name" "$@" --json </dev/null >"$out/$name.plan"
+    local begin=$EPOCHREALTIME
     mpirun -np "$np" "$mttrain" -q "$out/job.cfg" --schedule "$schedule" \
         --set "run_dir=$out/$name" "$@" </dev/null
-    python3 - "$name" "$out/$name.plan" "$out/$name/metrics.jsonl" <<'END_OF_PYTHON'
+    python3 - "$name" "$out/$name.plan" "$out/$name/metrics.jsonl" "$begin" "$EPOCHREALTIME" <<'END_OF_PYTHON'
 import json, sys
 name, plan, events = sys.argv[1], json.load(open(sys.argv[2])), [json.loads(l) for l in open(sys.argv[3])]
-done = [e for e in events if e["event"] == "done"][-1]
-forecast, took = plan["total_s"], done["seconds"]
+forecast, took = plan["total_s"], float(sys.argv[5]) - float(sys.argv[4])  # from mpirun to its end
 print(f"{name:12} forecast {forecast:7.1f} s, took {took:7.1f} s: {100 * (took / forecast - 1):+5.1f} %")
 for phase in plan["phases"]:
     told = {e["reduced_bytes"] for e in events if e["event"] == "step" and e["phase"] == phase["name"]}
