@@ -105,6 +105,7 @@ struct plan_common {
     double fill_tokens, dev_tokens, test_tokens;
     int64_t fill_blocks, dev_blocks, test_blocks;
     double save_fixed_s, save_byte_s;
+    double frozen_byte_s; /* of frozen tensors, which a phase's first save writes once */
     double export_s;
 };
 

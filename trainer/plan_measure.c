@@ -323,6 +323,11 @@ static double saved_bytes(const struct plan_phase *ph)
     return (double)(ph->plan->trainable_elements * (int64_t)sizeof(float) + ph->memory.moments);
 }
 
+static double frozen_bytes(const struct plan_phase *ph, const struct run *run)
+{
+    return 4.0 * (double)(run->model.table.total - ph->plan->trainable_elements);
+}
+
 /* Two phases that differ in what they save give the fixed part and that of a byte. */
 static void fit_save_line(struct plan_common *c, double s0, double b0, double s1, double b1)
 {
@@ -348,6 +353,7 @@ static mt_status rehearse_all(struct plan *p, struct run *run, struct stand_in *
             most = i;
     }
     for (int32_t i = 0; i < p->phase_count; i++) {
+        const struct plan_phase *ph = &p->phase[i];
         MT_TRY(rehearse_phase(p, run, i, s));
         if (run->phase.plan == NULL)
             continue;
@@ -355,6 +361,9 @@ static mt_status rehearse_all(struct plan *p, struct run *run, struct stand_in *
         if (i == least || i == most) {
             MT_TRY(time_save(run, &first_s)); /* with the frozen tensors */
             MT_TRY(time_save(run, &seconds[i == most]));
+            if (i == least && frozen_bytes(ph, run) > 0.0)
+                p->common.frozen_byte_s =
+                    fmax(0.0, first_s - seconds[i == most]) / frozen_bytes(ph, run);
             seconds[0] = least == most ? seconds[1] : seconds[0];
         }
     }
@@ -368,13 +377,15 @@ static mt_status rehearse_all(struct plan *p, struct run *run, struct stand_in *
 static mt_status agree_on_times(struct plan *p, const struct run *run)
 {
     struct plan_common *c = &p->common;
-    double word[5] = {c->open_s, c->token_s, c->save_fixed_s, c->save_byte_s, c->export_s};
-    MT_TRY(comm_max_f64(run->world, word, 5));
+    double word[6] = {c->open_s,      c->token_s,  c->save_fixed_s,
+                      c->save_byte_s, c->export_s, c->frozen_byte_s};
+    MT_TRY(comm_max_f64(run->world, word, 6));
     c->open_s = word[0];
     c->token_s = word[1];
     c->save_fixed_s = word[2];
     c->save_byte_s = word[3];
     c->export_s = word[4];
+    c->frozen_byte_s = word[5];
     for (int32_t i = 0; i < p->phase_count; i++) {
         struct plan_measured *m = &p->phase[i].measured;
         double own[6] = {m->enter_s, m->step_s, m->reduce_s, m->update_s, m->fit_row_s, m->spread};

@@ -201,6 +201,8 @@ static void time_phase(struct plan *p, struct plan_phase *ph, double *training_s
     bool happens = steps > 0.0 || ph->plan->probe;
     double bytes = (double)ph->memory.moments + 4.0 * (double)ph->plan->trainable_elements;
     t->save_s = c->save_fixed_s + c->save_byte_s * bytes;
+    double frozen_s =
+        c->frozen_byte_s * 4.0 * (double)(p->run->model.table.total - ph->plan->trainable_elements);
     double share = ph->end > ph->begin ? steps / (double)(ph->end - ph->begin) : 1.0;
     double most = 0.0;
     for (int pass = 0; pass < 2 && happens; pass++) { /* the second knows the phase's seconds */
@@ -212,7 +214,7 @@ static void time_phase(struct plan *p, struct plan_phase *ph, double *training_s
         if (train->best != NULL)
             t->saves += ceil(0.6 * t->evals);
         t->evals_s = t->evals * t->eval_s;
-        t->saves_s = t->saves * t->save_s;
+        t->saves_s = t->saves * t->save_s + (t->saves > 0.0 ? frozen_s : 0.0);
         most = t->steps_s + t->evals_s + t->saves_s;
     }
     t->total_s = t->fill_s + t->fit_s + most;
