@@ -3,6 +3,7 @@
  * nothing of ranks, blocks or buckets, so it is ONE expected result for all rank counts.
  */
 #include "tests/support/mpi_test.h"
+#include "tests/support/reduce_paths.h"
 
 #include <math.h>
 
@@ -187,15 +188,6 @@ static void check_exact_steps(const struct drive *d, const struct layout *l, int
     }
     reducer_destroy(&r);
     bench_destroy(&b);
-}
-
-static bool path_fits(enum reduce_path path)
-{
-    if (path == REDUCE_PATH_HALVING)
-        return (world.size & (world.size - 1)) == 0;
-    if (path == REDUCE_PATH_HOSTS)
-        return reduce_path_hosts_fits(&world);
-    return path != REDUCE_PATH_NODE || world.node_count == 1;
 }
 
 static void sums_have_the_bits_of_the_tree_on_every_path(void **state)

@@ -3,6 +3,7 @@
  * bit for bit, on every path.  What the dense one adds are zeros.
  */
 #include "tests/support/mpi_test.h"
+#include "tests/support/reduce_paths.h"
 
 #include <math.h>
 
@@ -214,15 +215,6 @@ static void check_steps(const struct layout *l, const struct drive *d)
     reducer_destroy(&dense);
     reducer_destroy(&sparse);
     drop_bench(&b);
-}
-
-static bool path_fits(enum reduce_path path)
-{
-    if (path == REDUCE_PATH_HALVING)
-        return (world.size & (world.size - 1)) == 0;
-    if (path == REDUCE_PATH_HOSTS)
-        return reduce_path_hosts_fits(&world);
-    return path != REDUCE_PATH_NODE || world.node_count == 1;
 }
 
 static void rows_left_out_change_no_bit_on_any_path(void **state)

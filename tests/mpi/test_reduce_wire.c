@@ -3,6 +3,7 @@
  * knows nothing of ranks, so it is ONE expected result for all rank counts.
  */
 #include "tests/support/mpi_test.h"
+#include "tests/support/reduce_paths.h"
 
 #include <math.h>
 
@@ -61,15 +62,6 @@ static void expect_steps(float *expected /* [STEPS][ELEMENTS] */, int32_t groups
             expected[step * ELEMENTS + i] =
                 round_with(tree_value(1, groups, step, i, error), &error[0]);
     }
-}
-
-static bool path_fits(enum reduce_path path)
-{
-    if (path == REDUCE_PATH_HALVING)
-        return (world.size & (world.size - 1)) == 0;
-    if (path == REDUCE_PATH_HOSTS)
-        return reduce_path_hosts_fits(&world);
-    return path != REDUCE_PATH_NODE || world.node_count == 1;
 }
 
 static void check_path(enum reduce_path path, int32_t groups, bool whole, const float *expected)
