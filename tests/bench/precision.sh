@@ -30,39 +30,16 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for file in trec/TREC.train.all sst2/train.tsv vocab/bert-base-uncased-vocab.txt; do
-    if [ ! -e "$shared/data/$file" ]; then
-        echo "skipped: $shared/data/$file absent"
-        exit 77
-    fi
-done
+. "$source_dir/tests/bench/two_tasks_job.sh"
+need_data
 work=$(mktemp -d "${TMPDIR:-/tmp}/mttrain-precision-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-cat >"$work/job.cfg" <<END2
-name = "precision"; seed = $seed;
-model = { init = "random"; vocab = "$shared/data/vocab/bert-base-uncased-vocab.txt"; max_tokens = 64;
-  config = { hidden_size = $hidden; num_hidden_layers = $layers; num_attention_heads = $((hidden / 64));
-             intermediate_size = $((4 * hidden)); max_position_embeddings = 64; };
-  pooling = "mean"; dropout = 0.1; };
-data = (
-  { name = "trec"; train = [ "$shared/data/trec/TREC.train.all" ];
-    dev = [ "$shared/data/trec/TREC.test.all" ]; delimiter = " "; header = false; text = "1"; },
-  { name = "sst2"; train = [ "$shared/data/sst2/train.tsv" ]; dev = [ "$shared/data/sst2/dev.tsv" ];
-    header = false; text = "0"; } );
-tasks = (
-  { name = "question"; data = "trec"; column = "0"; labels = [ "0", "1", "2", "3", "4", "5" ]; },
-  { name = "sentiment"; data = "sst2"; column = "1"; labels = [ "0", "1" ]; } );
-batch = { sentences = 32; lanes = 8; sampling = "proportional"; };
-train = { epochs = $epochs.0; max_steps = $steps; eval_every = "1ep"; save_every = "1h";
-          log_every = "${every}st"; };
-optimizer = { lr = 3e-4; weight_decay = 0.01; clip = 1.0; };
-phases = ( { name = "all"; until = "1.0run"; train = [ "*" ]; warmup = "0.1phase"; shape = "linear"; } );
-END2
+two_tasks_job precision "$layers" "$hidden" "$epochs" "${every}st" >"$work/job.cfg"
 
 for precision in fp32 bf16; do
     mpirun -np "$np" "$mttrain" -q "$work/job.cfg" --set "run_dir=$work/$precision" \
-        --set "model.precision=\"$precision\"" </dev/null
+        --set "model.precision=\"$precision\"" --set "seed=$seed" --set "train.max_steps=$steps" </dev/null
 done
 python3 - "$work/fp32/metrics.jsonl" "$work/bf16/metrics.jsonl" <<'END2' | tee "$work/precision.md"
 import json

@@ -27,37 +27,15 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for file in trec/TREC.train.all sst2/train.tsv vocab/bert-base-uncased-vocab.txt; do
-    if [ ! -e "$shared/data/$file" ]; then
-        echo "skipped: $shared/data/$file absent"
-        exit 77
-    fi
-done
+. "$source_dir/tests/bench/two_tasks_job.sh"
+need_data
 if [ -z "$out" ]; then
     out=$(mktemp -d "${TMPDIR:-/tmp}/mttrain-two-tasks-XXXXXX")
     trap 'rm -rf "$out"' EXIT
 fi
 mkdir -p "$out"
 
-cat >"$out/job.cfg" <<END
-name = "two-tasks"; run_dir = "run"; seed = 1;
-model = { init = "random"; vocab = "$shared/data/vocab/bert-base-uncased-vocab.txt"; max_tokens = 64;
-  config = { hidden_size = 256; num_hidden_layers = 4; num_attention_heads = 4;
-             intermediate_size = 1024; max_position_embeddings = 64; };
-  pooling = "mean"; dropout = 0.1; };
-data = (
-  { name = "trec"; train = [ "$shared/data/trec/TREC.train.all" ];
-    dev = [ "$shared/data/trec/TREC.test.all" ]; delimiter = " "; header = false; text = "1"; },
-  { name = "sst2"; train = [ "$shared/data/sst2/train.tsv" ]; dev = [ "$shared/data/sst2/dev.tsv" ];
-    header = false; text = "0"; } );
-tasks = (
-  { name = "question"; data = "trec"; column = "0"; labels = [ "0", "1", "2", "3", "4", "5" ]; },
-  { name = "sentiment"; data = "sst2"; column = "1"; labels = [ "0", "1" ]; } );
-batch = { sentences = 32; lanes = 8; sampling = "proportional"; };
-train = { epochs = $epochs.0; eval_every = "1ep"; save_every = "1h"; log_every = "50st"; };
-optimizer = { lr = 3e-4; weight_decay = 0.01; clip = 1.0; };
-phases = ( { name = "all"; until = "1.0run"; train = [ "*" ]; warmup = "0.1phase"; shape = "linear"; } );
-END
+two_tasks_job two-tasks 4 256 "$epochs" 50st >"$out/job.cfg"
 
 train() { mpirun -np "$1" "$mttrain" -q "$out/job.cfg" "${@:2}" </dev/null; }
 hash_of() { "$mttrain" inspect --hash "$1"; }
