@@ -4,9 +4,10 @@
  * A block of b, packed, stays in the second-level cache (K_BLOCK x N_BLOCK: 1.1 MB of the 2 MB of a
  * Sapphire Rapids) and streams through the first-level one; a panel of a stays in the latter. Tiles
  * walk along the rows of c, and the next one's lines come meanwhile.
+ * The rows of a that are packed next are fetched meanwhile, too.
  * Refused: a panel of b that stays in the first-level cache while a streams, the usual order (it
- * walks down the columns of c: its reads and writes then cost 20 %); fetching what will be packed
- * next while tiles are computed (2 % slower: the processor fetches rows by itself).
+ * walks down the columns of c: its reads and writes then cost 20 %); larger parts of k (fewer
+ * passes over c, but b and a then leave no room in the second-level cache).
  *
  * Small products pack what they must (b transposed) or what is read often enough.
  * Include one of gemm_lanes_*.h before it.
@@ -22,7 +23,8 @@
 enum {
     K_BLOCK = 384,
     N_BLOCK = 768,
-    A_PANELS = 8, /* packed together: they share lines of a transposed a */
+    A_PANELS = 4, /* packed together: they share lines of a transposed a */
+    B_PANELS = 4, /* the same for rows of b */
     ROOM_B = K_BLOCK * N_BLOCK,
     ROOM_A = K_BLOCK * TILE_ROWS * A_PANELS + LANES
 };
@@ -125,20 +127,51 @@ static const float *a_at(const struct block *b, int64_t row)
 static LANES_TARGET void pack_block(const struct block *b)
 {
     const struct gemm_product *p = b->p;
-    for (int64_t j = 0; j < b->n.size; j += TILE_COLUMNS)
+    int64_t whole = p->b_column == 1 ? b->n.size / TILE_COLUMNS : 0;
+    for (int64_t i = 0; i < whole; i += B_PANELS)
+        pack_whole(b->room_b + i * TILE_COLUMNS * b->k.size, b_at(b) + i * TILE_COLUMNS, p->b_k,
+                   least(B_PANELS, whole - i), b->k.size);
+    for (int64_t j = whole * TILE_COLUMNS; j < b->n.size; j += TILE_COLUMNS)
         pack_b(b->room_b + j * b->k.size, b_at(b) + j * p->b_column, p->b_k, p->b_column,
                least(TILE_COLUMNS, b->n.size - j), b->k.size);
 }
 
-/* Packs the group of panels of a that begins with `panel`. */
+/* Packs the group of panels of a that begins with `panel`.  Rows of a transposed matrix lie side by
+ * side, those of all panels too: they are read once, line by line. */
 static LANES_TARGET void pack_group(const struct block *b, int64_t panel)
 {
     const struct gemm_product *p = b->p;
-    int64_t end = least(panel + A_PANELS, b->row_panels);
-    for (int64_t i = panel; i < end; i++) {
-        struct span rows = span_of(p->m, b->row_panels, i);
-        pack_a(b->room_a + (i - panel) * TILE_ROWS * b->k.size, a_at(b, rows.begin), p->a_row,
-               p->a_k, rows.size, b->k.size);
+    int64_t count = least(A_PANELS, b->row_panels - panel), size = TILE_ROWS * b->k.size;
+    struct span rows[A_PANELS];
+    for (int64_t i = 0; i < count; i++)
+        rows[i] = span_of(p->m, b->row_panels, panel + i);
+    if (p->a_row == 1)
+        for (int64_t l = 0; l < b->k.size; l++)
+            for (int64_t i = 0; i < count; i++)
+                pack_side_by_side(b->room_a + i * size + l * TILE_ROWS,
+                                  a_at(b, rows[i].begin) + l * p->a_k, rows[i].size);
+    else
+        for (int64_t i = 0; i < count; i++)
+            pack_a(b->room_a + i * size, a_at(b, rows[i].begin), p->a_row, rows[i].size, b->k.size);
+}
+
+/* What tile (i,j) fetches of the group of panels that will be packed next. */
+static void set_next_a(const struct block *b, struct tile *t, int64_t i, int64_t j)
+{
+    const struct gemm_product *p = b->p;
+    int64_t group = i / A_PANELS * A_PANELS + A_PANELS, at = j * TILE_LINE;
+    t->next_a = p->a;
+    t->next_step = 0;
+    if (!b->pack_a || group >= b->row_panels || at >= b->k.size)
+        return;
+    if (p->a_k == 1) {
+        int64_t panel = least(i + A_PANELS, b->row_panels - 1);
+        t->next_a = a_at(b, span_of(p->m, b->row_panels, panel).begin) + at;
+        t->next_step = p->a_row;
+    } else {
+        int64_t column = span_of(p->m, b->row_panels, group).begin + i % A_PANELS * TILE_LINE;
+        t->next_a = a_at(b, least(column, p->m - 1)) + at * p->a_k;
+        t->next_step = p->a_k;
     }
 }
 
@@ -156,6 +189,7 @@ static LANES_TARGET void multiply_block(struct block *b, struct tile *t)
             t->b = b->pack_b ? b->room_b + j * t->k : b_at(b) + j;
             t->c = p->c + rows.begin * p->c_stride + b->n.begin + j;
             t->next_c = t->c + TILE_COLUMNS;
+            set_next_a(b, t, i, j / TILE_COLUMNS);
             tile_of[rows.size - 1][vectors - 1][t->last < LANES][b->pack_a](t);
         }
     }

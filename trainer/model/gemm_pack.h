@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { TILE_COLUMNS = TILE_VECTORS * LANES };
+enum { TILE_COLUMNS = TILE_VECTORS * LANES, PACK_AHEAD = 4 };
 
 static inline int64_t least(int64_t a, int64_t b)
 {
@@ -36,15 +36,20 @@ LANES_INLINE void pack_transposed(float *to, int64_t width, const float *from, i
             to[l * width + i] = row[i][l];
 }
 
-/* One panel of `columns` columns that lie side by side. */
+/* `count` whole panels whose columns lie side by side: rows of b are read once, line by line. */
+LANES_INLINE void pack_whole(float *to, const float *b, int64_t b_k, int64_t count, int64_t k)
+{
+    for (int64_t l = 0; l < k; l++, b += b_k, to += TILE_COLUMNS)
+        for (int64_t i = 0; i < count; i++)
+            for (int v = 0; v < TILE_COLUMNS; v += LANES) {
+                __builtin_prefetch(b + PACK_AHEAD * b_k + i * TILE_COLUMNS + v);
+                lanes_store(to + i * k * TILE_COLUMNS + v, lanes_load(b + i * TILE_COLUMNS + v));
+            }
+}
+
+/* One panel of `columns` columns that lie side by side, not all of it. */
 LANES_INLINE void pack_columns(float *to, const float *b, int64_t b_k, int64_t columns, int64_t k)
 {
-    if (columns == TILE_COLUMNS) {
-        for (int64_t l = 0; l < k; l++, b += b_k, to += TILE_COLUMNS)
-            for (int i = 0; i < TILE_VECTORS; i++)
-                lanes_store(to + i * LANES, lanes_load(b + i * LANES));
-        return;
-    }
     for (int64_t v = 0; v < columns; v += LANES)
         for (int64_t l = 0; l < k; l++)
             if (columns - v >= LANES)
@@ -58,29 +63,28 @@ LANES_INLINE void pack_columns(float *to, const float *b, int64_t b_k, int64_t c
 LANES_INLINE void pack_b(float *to, const float *b, int64_t b_k, int64_t b_column, int64_t columns,
                          int64_t k)
 {
-    if (b_column == 1) {
+    if (b_column == 1)
         pack_columns(to, b, b_k, columns, k);
-        return;
-    }
-    for (int64_t v = 0; v < columns; v += LANES)
-        pack_transposed(to + v, TILE_COLUMNS, b + v * b_column, b_column, least(LANES, columns - v),
-                        k);
+    else
+        for (int64_t v = 0; v < columns; v += LANES)
+            pack_transposed(to + v, TILE_COLUMNS, b + v * b_column, b_column,
+                            least(LANES, columns - v), k);
 }
 
-/* One panel of a.  Rows of a transposed matrix lie side by side. */
-LANES_INLINE void pack_a(float *to, const float *a, int64_t a_row, int64_t a_k, int64_t rows,
-                         int64_t k)
+/* One panel of a. */
+LANES_INLINE void pack_a(float *to, const float *a, int64_t a_row, int64_t rows, int64_t k)
 {
-    if (a_row != 1) {
-        for (int64_t i = 0; i < rows; i += LANES)
-            pack_transposed(to + i, TILE_ROWS, a + i * a_row, a_row, least(LANES, rows - i), k);
-        return;
-    }
-    for (int64_t l = 0; l < k; l++, a += a_k, to += TILE_ROWS)
-        if (rows == TILE_ROWS)
-            memcpy(to, a, TILE_ROWS * sizeof *to);
-        else
-            memcpy(to, a, (size_t)rows * sizeof *to);
+    for (int64_t i = 0; i < rows; i += LANES)
+        pack_transposed(to + i, TILE_ROWS, a + i * a_row, a_row, least(LANES, rows - i), k);
+}
+
+/* One k of a panel of a whose rows lie side by side. */
+LANES_INLINE void pack_side_by_side(float *to, const float *a, int64_t rows)
+{
+    if (rows == TILE_ROWS)
+        memcpy(to, a, TILE_ROWS * sizeof *to);
+    else
+        memcpy(to, a, (size_t)rows * sizeof *to);
 }
 
 #endif

@@ -41,10 +41,13 @@ struct tile {
     bool add;            /* the chains begin with c */
     float alpha;         /* 1 where they go on or began there */
     const float *next_c; /* a tile like c that is fetched meanwhile, or NULL */
+    const float
+        *next_a; /* what will be packed: fetched one line every TILE_STEP, next_step apart */
+    int64_t next_step;
 };
 
-/* A line of c is fetched every TILE_STEP of k, b TILE_AHEAD of k before it is used: packed panels
- * lie end to end, so the next one arrives while this one ends. */
+/* Lines of c and a are fetched every TILE_STEP of k, b TILE_AHEAD of k before it is used: packed
+ * panels lie end to end, so the next one arrives while this one ends. */
 enum { TILE_STEP = 16, TILE_AHEAD = 8, TILE_LINE = 16 };
 
 LANES_INLINE void tile_begin(lanes sum[TILE_ROWS][TILE_VECTORS], const struct tile *t,
@@ -104,6 +107,7 @@ LANES_INLINE void tile_multiply(const struct tile *t, const int rows, const int 
 {
     lanes sum[TILE_ROWS][TILE_VECTORS];
     const float *base[(TILE_ROWS + 2) / 3], *a = t->a, *b = t->b, *next_c = t->next_c;
+    const float *next_a = t->next_a;
     const int64_t a_row = t->a_row, a_k = t->a_k, b_k = t->b_k, k = t->k, last = t->last;
     TILE_UNROLL
     for (int i = 0; i < rows; i += 3)
@@ -119,6 +123,8 @@ LANES_INLINE void tile_multiply(const struct tile *t, const int rows, const int 
                 __builtin_prefetch(next_c + v * LANES);
             next_c += t->c_stride;
         }
+        __builtin_prefetch(next_a, 0, 2);
+        next_a += t->next_step;
         TILE_UNROLL_2
         for (int64_t l = k - step < TILE_STEP ? k - step : TILE_STEP; l > 0; l--, b += b_k) {
             lanes row[TILE_VECTORS];
