@@ -51,7 +51,7 @@ static void plain(const struct gemm_product *p)
             for (int64_t l = 0; l < p->k; l++)
                 sum =
                     fmaf(p->a[i * p->a_row + l * p->a_k], p->b[l * p->b_k + j * p->b_column], sum);
-            *c = p->alpha * sum;
+            *c = sum;
         }
 }
 
@@ -59,7 +59,7 @@ struct shape {
     int64_t m, n, k;
 };
 
-/* Every form of one shape: a, b transposed or not, added or scaled, views or whole matrices. */
+/* Every form of one shape: a, b transposed or not, added or not, views or whole matrices. */
 enum { FORMS = 16 };
 
 static void check_form(struct shape s, int form, const char *set)
@@ -82,8 +82,7 @@ static void check_form(struct shape s, int form, const char *set)
                              .m = s.m,
                              .n = s.n,
                              .k = s.k,
-                             .add = add,
-                             .alpha = add ? 1 : 0.3f};
+                             .add = add};
     plain(&p);
     p.c = c;
     gemm_native(&p);
@@ -136,7 +135,7 @@ static void a_product_without_rows_or_columns_writes_nothing(void **state)
 {
     (void)state;
     float x = 5;
-    struct gemm_product p = {&x, 500, NULL, 3, 1, NULL, 500, 1, 0, 500, 3, false, 1};
+    struct gemm_product p = {&x, 500, NULL, 3, 1, NULL, 500, 1, 0, 500, 3, false};
     gemm_native(&p);
     p.m = 3, p.n = 0;
     gemm_native(&p);
@@ -150,7 +149,7 @@ static void parts_of_a_product_have_the_bits_of_the_whole(void **state)
     enum { M = 75, N = 90, K = 410 };
     float *a = numbers(M * K, 1), *b = numbers(K * N, 2), *whole = numbers(M * N, 3);
     float *part = numbers(M * N, 3);
-    struct gemm_product p = {whole, N, a, K, 1, b, N, 1, M, N, K, false, 1};
+    struct gemm_product p = {whole, N, a, K, 1, b, N, 1, M, N, K, false};
     gemm_native(&p);
     for (int set = 0; set < SETS; set++) {
         if (!force(set))
@@ -193,7 +192,7 @@ static void more_threads_than_rooms_do_not_disturb_each_other_or_allocate(void *
 {
     (void)state;
     float *a = numbers(SIDE * SIDE, 1), *b = numbers(SIDE * SIDE, 2), *c = numbers(SIDE * SIDE, 3);
-    struct gemm_product p = {c, SIDE, a, SIDE, 1, b, 1, SIDE, SIDE, SIDE, SIDE, false, 1};
+    struct gemm_product p = {c, SIDE, a, SIDE, 1, b, 1, SIDE, SIDE, SIDE, SIDE, false};
     struct mt_memory_stats before, after;
     pthread_t thread[THREADS];
     gemm_native(&p);

@@ -136,8 +136,7 @@ static void multiply_native(real *c, bool adds, struct gemm_view a, struct gemm_
                                        .m = m,
                                        .n = n,
                                        .k = k,
-                                       .add = adds,
-                                       .alpha = 1});
+                                       .add = adds});
 }
 #endif
 
@@ -153,8 +152,7 @@ static void multiply(real *c, bool adds, struct gemm_view a, struct gemm_view b,
     if (library() == NATIVE)
         multiply_native(c, adds, a, b, m, n, k);
     else if (library() == ONEDNN)
-        gemm_dnnl_float(c, n, 1, adds ? 1 : 0,
-                        (struct gemm_dnnl_matrix){a.at, a.stride, a.transposed},
+        gemm_dnnl_float(c, n, adds, (struct gemm_dnnl_matrix){a.at, a.stride, a.transposed},
                         (struct gemm_dnnl_matrix){b.at, b.stride, b.transposed}, m, n, k);
     else
         cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,

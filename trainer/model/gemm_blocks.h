@@ -221,7 +221,6 @@ static LANES_TARGET void multiply(const struct gemm_product *p, float *room)
         struct tile t = {.c_stride = p->c_stride,
                          .k = b.k.size,
                          .add = p->add || b.k.begin > 0,
-                         .alpha = b.k.begin + b.k.size == p->k ? p->alpha : 1,
                          .a_row = b.pack_a ? 1 : p->a_row,
                          .a_k = b.pack_a ? TILE_ROWS : p->a_k,
                          .b_k = b.pack_b ? TILE_COLUMNS : p->b_k};

@@ -93,12 +93,12 @@ const char *gemm_dnnl_description(void)
     return text;
 }
 
-void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct gemm_dnnl_matrix a,
+void gemm_dnnl_float(float *c, int64_t c_stride, bool add, struct gemm_dnnl_matrix a,
                      struct gemm_dnnl_matrix b, int64_t m, int64_t n, int64_t k)
 {
     enter();
-    check(dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, alpha, a.at,
-                     a.stride, b.at, b.stride, beta, c, c_stride),
+    check(dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, 1, a.at, a.stride,
+                     b.at, b.stride, add ? 1 : 0, c, c_stride),
           "dnnl_sgemm");
 }
 
@@ -224,10 +224,10 @@ const char *gemm_dnnl_description(void)
     return "";
 }
 
-void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct gemm_dnnl_matrix a,
+void gemm_dnnl_float(float *c, int64_t c_stride, bool add, struct gemm_dnnl_matrix a,
                      struct gemm_dnnl_matrix b, int64_t m, int64_t n, int64_t k)
 {
-    (void)c, (void)c_stride, (void)alpha, (void)beta, (void)a, (void)b, (void)m, (void)n, (void)k;
+    (void)c, (void)c_stride, (void)add, (void)a, (void)b, (void)m, (void)n, (void)k;
     __builtin_trap();
 }
 

@@ -24,8 +24,8 @@ struct gemm_dnnl_matrix {
     bool transposed;
 };
 
-/* Local.  c[m,n] = alpha op(a) op(b) + beta c. */
-void gemm_dnnl_float(float *c, int64_t c_stride, float alpha, float beta, struct gemm_dnnl_matrix a,
+/* Local.  c[m,n] = op(a) op(b), or adds that to c. */
+void gemm_dnnl_float(float *c, int64_t c_stride, bool add, struct gemm_dnnl_matrix a,
                      struct gemm_dnnl_matrix b, int64_t m, int64_t n, int64_t k);
 
 /* The products of a dense layer, operands in bf16, sums and result in float. */

@@ -45,11 +45,6 @@ LANES_INLINE void lanes_store_part(float *at, lanes_part part, lanes x)
     _mm512_mask_storeu_ps(at, part, x);
 }
 
-LANES_INLINE lanes lanes_multiply(lanes a, lanes b)
-{
-    return _mm512_mul_ps(a, b);
-}
-
 LANES_INLINE lanes lanes_multiply_add(lanes a, lanes b, lanes sum)
 {
     return _mm512_fmadd_ps(a, b, sum);

@@ -51,11 +51,6 @@ LANES_INLINE void lanes_store_part(float *at, lanes_part part, lanes x)
         at[i] = all[i];
 }
 
-LANES_INLINE lanes lanes_multiply(lanes a, lanes b)
-{
-    return vmulq_f32(a, b);
-}
-
 LANES_INLINE lanes lanes_multiply_add(lanes a, lanes b, lanes sum)
 {
     return vfmaq_f32(sum, a, b);

@@ -51,13 +51,6 @@ LANES_INLINE void lanes_store(float *at, lanes x)
     lanes_store_part(at, LANES, x);
 }
 
-LANES_INLINE lanes lanes_multiply(lanes a, lanes b)
-{
-    for (int i = 0; i < LANES; i++)
-        a.x[i] *= b.x[i];
-    return a;
-}
-
 LANES_INLINE lanes lanes_multiply_add(lanes a, lanes b, lanes sum)
 {
     for (int i = 0; i < LANES; i++)

@@ -2,9 +2,9 @@
  * gemm_native: float products of our own, for gemm.c and for kernels that stand on gemm_tile.h.
  *
  * Bits: every element of c is ONE chain of fused multiply-adds over k in ascending order, which
- * begins with +0 or, where the product is added, with the element; alpha multiplies the finished
- * chain once.  So an element depends on its row of a and its column of b alone: not on the rows and
- * columns around it, nor on alignment, blocks, threads, or the instruction set.
+ * begins with +0 or, where the product is added, with the element.  So an element depends on its
+ * row of a and its column of b alone: not on the rows and columns around it, nor on alignment,
+ * blocks, threads, or the instruction set.
  */
 #ifndef MT_MODEL_GEMM_NATIVE_H
 #define MT_MODEL_GEMM_NATIVE_H
@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* c[m,n] = alpha a b, or c + a b where add (then alpha is 1).  No two elements of c are one, and c
- * lies apart from a and b. */
+/* c[m,n] = a b, or c + a b where add.  No two elements of c are one, and c lies apart from a and b.
+ */
 struct gemm_product {
     float *c; /* rows c_stride apart */
     int64_t c_stride;
@@ -23,7 +23,6 @@ struct gemm_product {
     int64_t b_k, b_column;
     int64_t m, n, k;
     bool add;
-    float alpha;
 };
 
 /* Local.  Whether the processor multiplies and adds in one operation of a set known here; where

@@ -6,12 +6,12 @@
  *     LANES_TARGET, LANES_INLINE         attributes of functions that use them; all callers bear
  * them lanes, lanes_part                  a vector; which of its first elements count
  *     lanes_first(n)                     the part of the first n, 1 <= n <= LANES
- *     lanes_set, _load, _load_part, _store, _store_part, _multiply, _multiply_add (rounds once)
+ *     lanes_set, _load, _load_part, _store, _store_part, _multiply_add (rounds once)
  *     lanes_transpose4(column, row, at)  column[j] = element at+j of each of LANES rows
  *
  * Bits: element (i,j) of a tile is ONE chain of fused multiply-adds over k in ascending order,
- * from +0 or from the c that is there, and then once times alpha: the same on every machine, in
- * every position of every tile.  No operand is read outside its matrix.
+ * from +0 or from the c that is there: the same on every machine, in every position of every tile.
+ * No operand is read outside its matrix.
  */
 #ifndef MT_MODEL_GEMM_TILE_H
 #define MT_MODEL_GEMM_TILE_H
@@ -28,7 +28,7 @@
 #define TILE_UNROLL_2 _Pragma("GCC unroll 2")
 #endif
 
-/* c[rows, columns] = alpha a b, or c + a b where add. */
+/* c[rows, columns] = a b, or c + a b where add. */
 struct tile {
     float *c; /* [rows, columns], rows c_stride apart */
     int64_t c_stride;
@@ -39,7 +39,6 @@ struct tile {
     int64_t k;
     int64_t last;        /* columns of the last vector, 1 .. LANES */
     bool add;            /* the chains begin with c */
-    float alpha;         /* 1 where they go on or began there */
     const float *next_c; /* a tile like c that is fetched meanwhile, or NULL */
     const float
         *next_a; /* what will be packed: fetched one line every TILE_STEP, next_step apart */
@@ -69,24 +68,11 @@ LANES_INLINE void tile_begin(lanes sum[TILE_ROWS][TILE_VECTORS], const struct ti
     }
 }
 
-LANES_INLINE void tile_scale(lanes sum[TILE_ROWS][TILE_VECTORS], float alpha, const int rows,
-                             const int vectors)
-{
-    TILE_UNROLL
-    for (int i = 0; i < rows; i++) {
-        TILE_UNROLL
-        for (int v = 0; v < vectors; v++)
-            sum[i][v] = lanes_multiply(sum[i][v], lanes_set(alpha));
-    }
-}
-
 LANES_INLINE void tile_end(lanes sum[TILE_ROWS][TILE_VECTORS], const struct tile *t, const int rows,
                            const int vectors, const bool part)
 {
     float *c = t->c;
     const int64_t c_stride = t->c_stride, last = t->last;
-    if (t->alpha != 1)
-        tile_scale(sum, t->alpha, rows, vectors);
     TILE_UNROLL
     for (int i = 0; i < rows; i++, c += c_stride) {
         TILE_UNROLL
