@@ -33,6 +33,11 @@ struct bench {
 /* Collective.  Fused multiply-adds, bf16 dot products, memory; fills bench->peak. */
 mt_status bench_peak(struct bench *b) MT_CHECKED;
 
+/* Collective.  Operations/s of all ranks at the clock that products leave the processor: measured
+ * for a millisecond at the end of some.  bench->peak is what it reaches where registers alone are
+ * busy, for which it takes a higher clock. */
+mt_status bench_peak_loaded(const struct bench *b, double *rate) MT_CHECKED;
+
 /* Collective.  The products of an encoder layer by every library and precision there is. */
 mt_status bench_gemm(struct bench *b) MT_CHECKED;
 

@@ -4,10 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/agree.h"
+#include "comm/base/clock.h"
 #include "comm/base/memory.h"
 #include "comm/base/processor.h"
 #include "comm/exchange.h"
 #include "trainer/bench.h"
+#include "trainer/model/bf16.h"
+#include "trainer/model/gemm.h"
 #include "trainer/model/peak.h"
 
 enum { COPY_BYTES = 128 << 20 };
@@ -49,6 +53,56 @@ static mt_status make_buffers(char **to, char **from)
     MT_TRY(mt_alloc(from, COPY_BYTES, 1, "what is copied"));
     memset(*from, 1, COPY_BYTES);
     return MT_OK;
+}
+
+struct load {
+    float *x, *w, *y; /* [LOAD_ROWS, LOAD_SIZE], [LOAD_SIZE, LOAD_SIZE], as x */
+    uint16_t *x16, *w16;
+};
+
+enum { LOAD_ROWS = 1024, LOAD_SIZE = 768 };
+
+static mt_status make_load(struct load *l)
+{
+    const int64_t rows = LOAD_ROWS, size = LOAD_SIZE;
+    MT_TRY(mt_alloc(&l->x, rows * size, sizeof *l->x, "a matrix"));
+    MT_TRY(mt_alloc(&l->w, size * size, sizeof *l->w, "a matrix"));
+    MT_TRY(mt_alloc(&l->y, rows * size, sizeof *l->y, "a matrix"));
+    MT_TRY(mt_alloc(&l->x16, rows * size, sizeof *l->x16, "a matrix in bf16"));
+    MT_TRY(mt_alloc(&l->w16, size * size, sizeof *l->w16, "a matrix in bf16"));
+    for (int64_t i = 0; i < rows * size; i++)
+        l->x[i] = (float)(i * 2654435761 % 2001 - 1000) * 1e-3f;
+    memcpy(l->w, l->x, (size_t)(size * size) * sizeof *l->w);
+    bf16_round(l->x16, l->x, rows * size);
+    bf16_round(l->w16, l->w, size * size);
+    return MT_OK;
+}
+
+static double peak_after_load(const struct load *l, bool bf16)
+{
+    const double load_s = 0.05, window_s = 0.001;
+    for (double end_s = clock_now_s() + load_s; clock_now_s() < end_s;)
+        if (bf16)
+            gemm_forward_bf16(l->y, l->x16, l->w16, LOAD_ROWS, LOAD_SIZE, LOAD_SIZE);
+        else
+            gemm_forward(l->y, l->x, l->w, LOAD_ROWS, LOAD_SIZE, LOAD_SIZE);
+    return bf16 ? peak_bf16(window_s) : peak_float(window_s);
+}
+
+mt_status bench_peak_loaded(const struct bench *b, double *rate)
+{
+    struct load l = {0};
+    mt_status st = comm_agree(b->world, make_load(&l));
+    if (st == MT_OK) {
+        *rate = peak_after_load(&l, b->precision == MODEL_BF16);
+        st = comm_sum_f64(b->world, rate, 1);
+    }
+    mt_free(&l.x);
+    mt_free(&l.w);
+    mt_free(&l.y);
+    mt_free(&l.x16);
+    mt_free(&l.w16);
+    return st;
 }
 
 mt_status bench_peak(struct bench *b)

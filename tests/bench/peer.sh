@@ -44,12 +44,13 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1
 malloc=$(ls /usr/lib/*/libtcmalloc_minimal.so.4 2>/dev/null | head -1)
 
-run_mttrain() { # options -> "tokens/s fraction rss_MiB"
+run_mttrain() { # options -> "tokens/s fraction highest rss_MiB"
     timeout 1800 mpirun -np 2 "$mttrain" bench step --json --steps "$steps" $1 2>/dev/null |
         /usr/bin/python3 -c '
 import json, sys
 r = json.load(sys.stdin)
-print("%.1f %.3f %d" % (r["tokens_per_s"], r["fraction_of_peak"], r["peak_rss_bytes"] >> 20))'
+print("%.1f %.3f %.3f %d" % (r["tokens_per_s"], r["fraction_of_peak"],
+    r["fraction_of_highest_peak"], r["peak_rss_bytes"] >> 20))'
 }
 
 # The peer detects its processor by itself: settings meant for other programs are taken away.
@@ -69,24 +70,25 @@ emit() { echo "$1"; [ -z "$out" ] || echo "$1" >> "$out"; }
 [ -z "$out" ] || : > "$out"
 emit "$(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1); $pairs pairs of $steps steps; load before: $(cut -d' ' -f1-3 /proc/loadavg)"
 emit ""
-emit "| work | mttrain, tokens/s | peer, tokens/s | ratio of medians | ratios of the pairs | mttrain, of peak | MiB a rank, mttrain / peer |"
+emit "| work | mttrain, tokens/s | peer, tokens/s | ratio of medians | ratios of the pairs | mttrain, of the peak under load (of the highest) | MiB a rank, mttrain / peer |"
 emit "|---|---|---|---|---|---|---|"
 while IFS='|' read -r work ours shape theirs; do
     work=${work// /}
     if [ ${#works[@]} -gt 0 ] && [[ " ${works[*]} " != *" $work "* ]]; then continue; fi
-    a=() b=() f=() ratios=() am=0 bm=0
+    a=() b=() f=() h=() ratios=() am=0 bm=0
     for ((i = 0; i < pairs; i++)); do
-        read -r x fraction rss < <(run_mttrain "$ours")
+        read -r x fraction highest rss < <(run_mttrain "$ours")
         read -r y peer_rss < <(run_peer "$shape" "$theirs")
         echo "  $work pair $((i + 1)): mttrain ${x:-failed} peer ${y:-failed}" \
             "load $(cut -d' ' -f1 /proc/loadavg)" >&2
         [ -n "${x:-}" ] && [ -n "${y:-}" ] || continue
-        a+=("$x") b+=("$y") f+=("$fraction") am=$rss bm=$peer_rss
+        a+=("$x") b+=("$y") f+=("$fraction") h+=("$highest") am=$rss bm=$peer_rss
         ratios+=("$(awk "BEGIN {printf \"%.2f\", $x / $y}")")
         x= y=
     done
     ma=$(echo "${a[*]:-}" | median) mb=$(echo "${b[*]:-}" | median) mf=$(echo "${f[*]:-}" | median)
-    emit "| $work | $ma | $mb (${shape/ /x}) | $(awk "BEGIN {printf \"%.2f\", $mb > 0 ? $ma / $mb : 0}") | ${ratios[*]:-} | $mf | $am / $bm |"
+    mh=$(echo "${h[*]:-}" | median)
+    emit "| $work | $ma | $mb (${shape/ /x}) | $(awk "BEGIN {printf \"%.2f\", $mb > 0 ? $ma / $mb : 0}") | ${ratios[*]:-} | $mf ($mh) | $am / $bm |"
 done <<< "$table"
 emit ""
 emit "load after: $(cut -d' ' -f1-3 /proc/loadavg)"

@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 /* Local.  float operations per second of fused multiply-adds (or of separate ones where there are
- * none), over about `seconds`. */
+ * none), over about `seconds`; the best of windows of a tenth of a second, or of four
+ * shorter ones. */
 double peak_float(double seconds);
 
 /* Local.  The same of bf16 products with float sums: the faster of vdpbf16ps and AMX's tdpbf16ps;
