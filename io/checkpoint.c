@@ -20,6 +20,7 @@
 #include "comm/base/memory.h"
 #include "io/block_file.h"
 #include "io/checkpoint_manifest.h"
+#include "io/checkpoint_part.h"
 #include "io/checkpoint_paths.h"
 #include "io/file.h"
 #include "io/folder_install.h"
@@ -31,7 +32,7 @@ struct checkpoint_writer {
     struct block_file state;
     uint8_t *wanted;    /* [count] bits of arrays not written yet */
     int32_t state_file; /* index in the manifest */
-    bool committed, listed;
+    bool committed, listed, flushed;
     struct checkpoint_writer *next;
 };
 
@@ -162,28 +163,32 @@ static mt_status refer_to_base(struct checkpoint_writer *w, const struct checkpo
             continue;
         w->wanted[i] &= (uint8_t)~CHECKPOINT_BIT(CHECKPOINT_PARAMS);
         *manifest_place_of(&w->manifest, CHECKPOINT_PARAMS, i) =
-            (struct manifest_place){file, base->offset[i]};
+            (struct manifest_place){.file = file, .offset = base->offset[i]};
     }
     return MT_OK;
 }
 
-static mt_status begin(struct checkpoint_writer *w, const char *run_dir, int64_t step,
-                       const struct tensor_table *table, const uint8_t *groups,
-                       const struct checkpoint_base *base)
+static mt_status create(struct checkpoint_writer *w, const char *run_dir, int64_t step,
+                        const struct tensor_table *table)
 {
-    char *path = NULL;
-    char shared[MANIFEST_NAME_BYTES], link[MANIFEST_NAME_BYTES + 4];
     MT_TRY(manifest_init(&w->manifest, step, table));
     MT_TRY(mt_alloc(&w->wanted, table->count, 1, "a checkpoint's marks"));
-    if (table->count > 0)
-        memcpy(w->wanted, groups, (size_t)table->count);
     MT_TRY(mt_strdup(&w->run_dir, run_dir));
     MT_TRY(file_path_join(&w->folder, run_dir, "checkpoints"));
     MT_TRY(checkpoint_format_path(&w->final, w->folder, "", step));
     MT_TRY(checkpoint_format_path(&w->temp, w->folder, ".tmp", step));
     list_writer(w);
     MT_TRY(file_remove(w->temp));
-    MT_TRY(file_make_dir(w->temp));
+    return file_make_dir(w->temp);
+}
+
+mt_status checkpoint_lay_out(struct checkpoint_writer *w, const uint8_t *groups,
+                             const struct checkpoint_base *base)
+{
+    char *path = NULL;
+    char shared[MANIFEST_NAME_BYTES], link[MANIFEST_NAME_BYTES + 4];
+    if (w->manifest.table.count > 0)
+        memcpy(w->wanted, groups, (size_t)w->manifest.table.count);
     MT_TRY(manifest_add_file(&w->manifest, "state.h5", false, 0, 0, &w->state_file));
     if (base != NULL) {
         MT_TRY(refer_to_base(w, base, shared));
@@ -200,14 +205,28 @@ done:
     return st;
 }
 
+mt_status checkpoint_create(struct checkpoint_writer **out, const char *run_dir, int64_t step,
+                            const struct tensor_table *table)
+{
+    struct checkpoint_writer *w;
+    MT_TRY(mt_alloc(&w, 1, sizeof *w, "a checkpoint writer"));
+    w->state.fd = -1;
+    mt_status st = create(w, run_dir, step, table);
+    if (st != MT_OK) {
+        checkpoint_discard(&w);
+        return st;
+    }
+    *out = w;
+    return MT_OK;
+}
+
 mt_status checkpoint_begin(struct checkpoint_writer **out, const char *run_dir, int64_t step,
                            const struct tensor_table *table, const uint8_t *groups,
                            const struct checkpoint_base *base)
 {
     struct checkpoint_writer *w;
-    MT_TRY(mt_alloc(&w, 1, sizeof *w, "a checkpoint writer"));
-    w->state.fd = -1;
-    mt_status st = begin(w, run_dir, step, table, groups, base);
+    MT_TRY(checkpoint_create(&w, run_dir, step, table));
+    mt_status st = checkpoint_lay_out(w, groups, base);
     if (st != MT_OK) {
         checkpoint_discard(&w);
         return st;
@@ -269,12 +288,60 @@ static mt_status put_in_place(const struct checkpoint_writer *w)
     return st;
 }
 
-/* Sizes and hashes of state.h5, and whether shared files are still there. */
-static mt_status complete_manifest(struct checkpoint_writer *w)
+mt_status checkpoint_add_part(struct checkpoint_writer *w, const struct checkpoint_part *part)
 {
-    struct manifest *m = &w->manifest;
-    struct manifest_file *state = &m->file[w->state_file];
+    char name[CHECKPOINT_PART_NAME_BYTES];
+    int32_t file;
+    checkpoint_part_name(name, part->number);
+    MT_TRY(manifest_add_file(&w->manifest, name, false, part->bytes, part->hash, &file));
+    for (int64_t i = 0; i < part->count; i++) {
+        const struct checkpoint_piece *p = &part->piece[i];
+        if (!checkpoint_piece_fits(p, &w->manifest.table) ||
+            !(w->wanted[p->tensor] & CHECKPOINT_PART_BIT(p->group)))
+            return MT_FAIL(MT_BUG, "%s: a piece of an array that was not announced", name);
+        struct manifest_piece piece = {p->tensor, p->group, file, p->offset, p->begin, p->end};
+        MT_TRY(manifest_add_piece(&w->manifest, &piece));
+    }
+    return MT_OK;
+}
+
+mt_status checkpoint_flush(struct checkpoint_writer *w)
+{
+    const uint8_t here = CHECKPOINT_BIT(CHECKPOINT_GROUPS) - 1;
+    struct manifest_file *state = &w->manifest.file[w->state_file];
+    for (int32_t i = 0; i < w->manifest.table.count; i++)
+        if (w->wanted[i] & here)
+            return MT_FAIL(MT_BUG, "an array of %s was announced and not written",
+                           w->manifest.table.entry[i].name);
+    if (w->flushed)
+        return MT_OK;
+    MT_TRY(block_file_sync(&w->state));
     MT_TRY(file_hash(&state->hash, &state->bytes, w->state.path));
+    w->flushed = true;
+    return MT_OK;
+}
+
+/* What was announced in parts must have come, whole. */
+static mt_status join_parts(struct checkpoint_writer *w)
+{
+    mt_status st = manifest_join_pieces(&w->manifest);
+    if (st == MT_DATA)
+        return MT_FAIL(MT_BUG, "a save in parts: %s", mt_error_peek()->message);
+    MT_TRY(st);
+    for (int32_t i = 0; i < w->manifest.table.count; i++)
+        for (int g = 0; g < CHECKPOINT_GROUPS; g++)
+            if ((w->wanted[i] & CHECKPOINT_PART_BIT(g)) &&
+                manifest_place_of(&w->manifest, (enum checkpoint_group)g, i)->file !=
+                    MANIFEST_IN_PIECES)
+                return MT_FAIL(MT_BUG, "%s of %s was announced, and is in no part",
+                               CHECKPOINT_GROUP_NAMES[g], w->manifest.table.entry[i].name);
+    return MT_OK;
+}
+
+/* Whether shared files are still there. */
+static mt_status check_shared(const struct checkpoint_writer *w)
+{
+    const struct manifest *m = &w->manifest;
     for (int32_t i = 0; i < m->file_count; i++) {
         char *path;
         int64_t bytes;
@@ -293,12 +360,9 @@ static mt_status complete_manifest(struct checkpoint_writer *w)
 mt_status checkpoint_commit(struct checkpoint_writer *w)
 {
     char *path = NULL;
-    for (int32_t i = 0; i < w->manifest.table.count; i++)
-        if (w->wanted[i] != 0)
-            return MT_FAIL(MT_BUG, "an array of %s was announced and not written",
-                           w->manifest.table.entry[i].name);
-    MT_TRY(block_file_sync(&w->state));
-    MT_TRY(complete_manifest(w));
+    MT_TRY(checkpoint_flush(w));
+    MT_TRY(join_parts(w));
+    MT_TRY(check_shared(w));
     block_file_close(&w->state);
     MT_TRY(file_path_join(&path, w->temp, CHECKPOINT_MANIFEST));
     mt_status st = manifest_write(&w->manifest, path);

@@ -4,13 +4,15 @@
  *     run_dir/checkpoints/step-00000120/state.h5       /params /adam_m /adam_v, a dataset a tensor
  *                                       state.json     the trainer's scalars, text of its own
  *                                       job.cfg ...    further texts
+ *                                       moments-NNNNN.h5  optimizer state that a rank wrote itself
  *                                       manifest.json  every file with size and XXH64; written last
  *     run_dir/checkpoints/base/HASH.h5                 frozen tensors that checkpoints share
  *     run_dir/checkpoints/latest, best                 symbolic links
  *
  * A checkpoint is valid if and only if its name has no .tmp, its manifest is complete (it ends in a
  * hash of itself), and every file it lists, shared ones too, has the listed size and hash.  Tensors
- * are laid out by name; which rank held what is not in it.
+ * are laid out by name; which rank held what is not in it, also where ranks wrote pieces of arrays
+ * into files of their own (checkpoint_part.h): readers put them together.
  *
  *     MT_TRY(checkpoint_begin(&w, run_dir, step, &table, groups, NULL));
  *     MT_TRY_GOTO(st, checkpoint_add_block(w, CHECKPOINT_PARAMS, params), done);
@@ -35,6 +37,7 @@ enum checkpoint_group {
 };
 
 #define CHECKPOINT_BIT(group) ((uint8_t)(1u << (group)))
+#define CHECKPOINT_PART_BIT(group) ((uint8_t)(1u << ((group) + 4))) /* in pieces, in parts */
 
 enum { CHECKPOINT_PATH_BYTES = 4096, CHECKPOINT_TEXT_MAX_BYTES = 64 << 20 };
 
@@ -57,12 +60,21 @@ void checkpoint_base_release(struct checkpoint_base *base);
 
 struct checkpoint_writer;
 
-/* Local.  Begins step-NNNNNNNN.tmp.  groups[table->count]: bits (CHECKPOINT_BIT) of the arrays that
- * this checkpoint has for each tensor; the parameters of tensors in `base` (may be NULL) are
- * referred to, not copied.  Owns: the caller, until checkpoint_discard.  Errors: IO, NOMEM. */
+/* Local.  Makes step-NNNNNNNN.tmp, empty, and lays out what it will hold.  groups[table->count]:
+ * bits of the arrays that this checkpoint has for each tensor: CHECKPOINT_BIT for those that are
+ * written here, CHECKPOINT_PART_BIT for those whose pieces come with checkpoint_add_part; the
+ * parameters of tensors in `base` (may be NULL) are referred to, not copied.  Owns: the caller,
+ * until checkpoint_discard.  Errors: IO, NOMEM. */
 mt_status checkpoint_begin(struct checkpoint_writer **out, const char *run_dir, int64_t step,
                            const struct tensor_table *table, const uint8_t *groups,
                            const struct checkpoint_base *base) MT_CHECKED;
+
+/* Local.  The two halves of checkpoint_begin: the folder, into which other processes may write
+ * parts from then on, and the layout. */
+mt_status checkpoint_create(struct checkpoint_writer **out, const char *run_dir, int64_t step,
+                            const struct tensor_table *table) MT_CHECKED;
+mt_status checkpoint_lay_out(struct checkpoint_writer *w, const uint8_t *groups,
+                             const struct checkpoint_base *base) MT_CHECKED;
 
 /* Local.  Writes one array: data has the tensor's count of floats.  Errors: IO; BUG for one that
  * was not announced in groups. */
@@ -77,9 +89,20 @@ mt_status checkpoint_add_block(struct checkpoint_writer *w, enum checkpoint_grou
 mt_status checkpoint_add_text(struct checkpoint_writer *w, const char *name, const void *bytes,
                               int64_t count) MT_CHECKED;
 
+/* Local.  Notes a part that is finished: a file of the folder, and which pieces are in it.  Errors:
+ * NOMEM; ARG for a number that was there; BUG for a piece of no announced array. */
+struct checkpoint_part;
+mt_status checkpoint_add_part(struct checkpoint_writer *w,
+                              const struct checkpoint_part *part) MT_CHECKED;
+
+/* Local.  Once all arrays that are written here are: forces them to the disk and hashes them, so
+ * that checkpoint_commit, which does it otherwise, has less to do.  Errors: IO, NOMEM; BUG for an
+ * announced array that was never written. */
+mt_status checkpoint_flush(struct checkpoint_writer *w) MT_CHECKED;
+
 /* Local.  Hashes, writes the manifest, makes all durable and visible, replacing a checkpoint of the
- * same step.  Errors: IO, NOMEM; BUG for an announced array that was never written.  After a
- * failure an older checkpoint of the step is still there. */
+ * same step.  Errors: IO, NOMEM; BUG for an announced array that was never written, or whose pieces
+ * are not all of it, once.  After a failure an older checkpoint of the step is still there. */
 mt_status checkpoint_commit(struct checkpoint_writer *w) MT_CHECKED;
 
 /* Local.  Removes what was not committed; frees. */

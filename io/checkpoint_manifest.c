@@ -3,13 +3,15 @@
 #include "io/checkpoint_manifest.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "comm/base/memory.h"
 #include "io/file.h"
 #include "io/json.h"
 
-enum { FORMAT_VERSION = 1, MANIFEST_MAX_BYTES = 32 << 20, SEAL_BYTES = 38 };
+/* Version 2 has arrays in pieces; without them the first is written, for older readers. */
+enum { FORMAT_VERSION = 2, FORMAT_PIECES = 2, MANIFEST_MAX_BYTES = 64 << 20, SEAL_BYTES = 38 };
 
 static const char FORMAT[] = "mttrain-checkpoint", FORMAT_SHARED[] = "mttrain-shared-tensors";
 static const char SEAL_FORMAT[] = ",\"manifest_xxh64\":\"%s\"}\n";
@@ -22,7 +24,7 @@ static mt_status take_places(struct manifest *m)
     MT_TRY(mt_alloc(&m->place, (int64_t)m->table.count * CHECKPOINT_GROUPS, sizeof *m->place,
                     "the manifest"));
     for (int64_t i = 0; i < (int64_t)m->table.count * CHECKPOINT_GROUPS; i++)
-        m->place[i].file = -1;
+        m->place[i].file = MANIFEST_ABSENT;
     return MT_OK;
 }
 
@@ -51,6 +53,7 @@ void manifest_release(struct manifest *m)
     tensor_table_release(&m->table);
     mt_free(&m->place);
     mt_free(&m->file);
+    mt_free(&m->piece);
     memset(m, 0, sizeof *m);
 }
 
@@ -85,6 +88,85 @@ mt_status manifest_add_file(struct manifest *m, const char *name, bool shared, i
     return MT_OK;
 }
 
+mt_status manifest_add_piece(struct manifest *m, const struct manifest_piece *piece)
+{
+    if (m->piece_count == m->piece_capacity) {
+        int64_t grown = 2 * m->piece_capacity + 64;
+        MT_TRY(mt_grow(&m->piece, m->piece_count, grown, sizeof *m->piece, "the manifest"));
+        m->piece_capacity = grown;
+    }
+    m->piece[m->piece_count++] = *piece;
+    return MT_OK;
+}
+
+static int compare_pieces(const void *a, const void *b)
+{
+    const struct manifest_piece *x = a, *y = b;
+    if (x->tensor != y->tensor)
+        return x->tensor < y->tensor ? -1 : 1;
+    if (x->group != y->group)
+        return x->group < y->group ? -1 : 1;
+    return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* Pieces [first, last) are those of one array: together they must be all of it, once. */
+static mt_status join_array(struct manifest *m, int64_t first, int64_t last)
+{
+    const struct manifest_piece *p = &m->piece[first];
+    const struct tensor *t = &m->table.entry[p->tensor];
+    const char *group = CHECKPOINT_GROUP_NAMES[p->group];
+    int64_t at = 0;
+    for (int64_t i = first; i <= last; i++) {
+        int64_t next = i < last ? m->piece[i].begin : t->count;
+        if (next > at)
+            return MT_FAIL(MT_DATA, "%s of %s: elements %lld to %lld are in no part", group,
+                           t->name, (long long)at, (long long)next - 1);
+        if (next < at)
+            return MT_FAIL(MT_DATA, "%s of %s: elements from %lld on are in two parts, or too many",
+                           group, t->name, (long long)next);
+        at = i < last ? m->piece[i].end : at;
+    }
+    struct manifest_place *place = manifest_place_of(m, (enum checkpoint_group)p->group, p->tensor);
+    if (place->file != MANIFEST_ABSENT)
+        return MT_FAIL(MT_DATA, "%s of %s: both whole and in parts", group, t->name);
+    *place = (struct manifest_place){MANIFEST_IN_PIECES, 0, first, last - first};
+    return MT_OK;
+}
+
+mt_status manifest_join_pieces(struct manifest *m)
+{
+    if (m->piece_count > 0)
+        qsort(m->piece, (size_t)m->piece_count, sizeof *m->piece, compare_pieces);
+    for (int64_t first = 0, last; first < m->piece_count; first = last) {
+        for (last = first + 1; last < m->piece_count; last++)
+            if (m->piece[last].tensor != m->piece[first].tensor ||
+                m->piece[last].group != m->piece[first].group)
+                break;
+        MT_TRY(join_array(m, first, last));
+    }
+    return MT_OK;
+}
+
+static void write_place(struct json_writer *w, const struct manifest *m, const char *group,
+                        const struct manifest_place *p)
+{
+    json_write_array(w, group);
+    if (p->file >= 0) {
+        json_write_string(w, NULL, m->file[p->file].name);
+        json_write_int(w, NULL, p->offset);
+    }
+    for (int64_t i = 0; p->file == MANIFEST_IN_PIECES && i < p->pieces; i++) {
+        const struct manifest_piece *piece = &m->piece[p->first_piece + i];
+        json_write_array(w, NULL);
+        json_write_string(w, NULL, m->file[piece->file].name);
+        json_write_int(w, NULL, piece->offset);
+        json_write_int(w, NULL, piece->begin);
+        json_write_int(w, NULL, piece->end);
+        json_write_end(w);
+    }
+    json_write_end(w);
+}
+
 static void write_tensor(struct json_writer *w, const struct manifest *m, int32_t i)
 {
     const struct tensor *t = &m->table.entry[i];
@@ -93,12 +175,8 @@ static void write_tensor(struct json_writer *w, const struct manifest *m, int32_
     json_write_ints(w, "shape", t->shape, t->ndim);
     for (int g = 0; g < CHECKPOINT_GROUPS; g++) {
         const struct manifest_place *p = manifest_place_of(m, (enum checkpoint_group)g, i);
-        if (p->file < 0)
-            continue;
-        json_write_array(w, CHECKPOINT_GROUP_NAMES[g]);
-        json_write_string(w, NULL, m->file[p->file].name);
-        json_write_int(w, NULL, p->offset);
-        json_write_end(w);
+        if (p->file != MANIFEST_ABSENT)
+            write_place(w, m, CHECKPOINT_GROUP_NAMES[g], p);
     }
     json_write_end(w);
 }
@@ -128,7 +206,7 @@ mt_status manifest_write(const struct manifest *m, const char *path)
     mt_status st;
     json_write_object(&w, NULL);
     json_write_string(&w, "format", m->step < 0 ? FORMAT_SHARED : FORMAT);
-    json_write_int(&w, "version", FORMAT_VERSION);
+    json_write_int(&w, "version", m->piece_count > 0 ? FORMAT_PIECES : 1);
     json_write_int(&w, "step", m->step);
     json_write_hash(&w, "table_hash", tensor_table_hash(&m->table));
     write_files(&w, m, false);
@@ -212,36 +290,62 @@ static mt_status read_table(struct manifest *m, const struct json_node *list)
     return MT_OK;
 }
 
-static mt_status read_place(const struct manifest *m, const struct json_node *node, int64_t count,
-                            struct manifest_place *p)
+/* Where `count` floats lie: [file, offset, ...].  *file: where the search begins, and the file. */
+static mt_status read_where(const struct manifest *m, const struct json_node *node, int64_t count,
+                            int32_t *file, int64_t *offset)
 {
     const char *name = json_node_string(json_node_at(node, 0));
-    int64_t offset;
-    if (name == NULL || !json_node_int(json_node_at(node, 1), &offset) || offset < 0)
+    if (name == NULL || !json_node_int(json_node_at(node, 1), offset) || *offset < 0)
         return MT_FAIL(MT_DATA, "an array's place is not [file, offset]");
-    for (int32_t f = 0; f < m->file_count; f++) {
+    for (int32_t i = 0; i < m->file_count; i++) {
+        int32_t f = (int32_t)(((int64_t)*file + i) % m->file_count);
         if (strcmp(m->file[f].name, name) != 0)
             continue;
-        if (offset > m->file[f].bytes || count > (m->file[f].bytes - offset) / 4)
+        if (*offset > m->file[f].bytes || count > (m->file[f].bytes - *offset) / 4)
             return MT_FAIL(MT_DATA, "an array ends behind the end of %s", name);
-        *p = (struct manifest_place){f, offset};
+        *file = f;
         return MT_OK;
     }
     return MT_FAIL(MT_DATA, "an array lies in a file that is not listed");
 }
 
-static mt_status read_places(struct manifest *m, const struct json_node *list)
+/* The pieces of one array; neighbours tend to lie in neighbouring files. */
+static mt_status read_pieces(struct manifest *m, const struct json_node *list, int32_t tensor,
+                             int group)
+{
+    const struct tensor *t = &m->table.entry[tensor];
+    struct manifest_piece p = {.tensor = tensor, .group = group};
+    for (int64_t i = 0; i < json_node_count(list); i++) {
+        const struct json_node *node = json_node_at(list, i);
+        if (!json_node_int(json_node_at(node, 2), &p.begin) ||
+            !json_node_int(json_node_at(node, 3), &p.end) || p.begin < 0 || p.end <= p.begin ||
+            p.end > t->count)
+            return MT_FAIL(MT_DATA, "%s of %.60s: a piece is not [file, offset, begin, end]",
+                           CHECKPOINT_GROUP_NAMES[group], t->name);
+        MT_TRY(read_where(m, node, p.end - p.begin, &p.file, &p.offset));
+        MT_TRY(manifest_add_piece(m, &p));
+    }
+    return MT_OK;
+}
+
+static mt_status read_places(struct manifest *m, const struct json_node *list, int64_t version)
 {
     MT_TRY(take_places(m));
     for (int32_t i = 0; i < m->table.count; i++)
         for (int g = 0; g < CHECKPOINT_GROUPS; g++) {
             const struct json_node *node =
                 json_node_get(json_node_at(list, i), CHECKPOINT_GROUP_NAMES[g]);
-            if (node != NULL)
-                MT_TRY(read_place(m, node, m->table.entry[i].count,
-                                  manifest_place_of(m, (enum checkpoint_group)g, i)));
+            struct manifest_place p = {.file = 0};
+            if (node == NULL)
+                continue;
+            if (version >= FORMAT_PIECES && json_node_is_array(json_node_at(node, 0))) {
+                MT_TRY(read_pieces(m, node, i, g));
+                continue;
+            }
+            MT_TRY(read_where(m, node, m->table.entry[i].count, &p.file, &p.offset));
+            *manifest_place_of(m, (enum checkpoint_group)g, i) = p;
         }
-    return MT_OK;
+    return manifest_join_pieces(m);
 }
 
 static mt_status read_all(struct manifest *m, const struct json_node *root)
@@ -254,14 +358,15 @@ static mt_status read_all(struct manifest *m, const struct json_node *root)
     if (strcmp(format, m->step < 0 ? FORMAT_SHARED : FORMAT) != 0)
         return MT_FAIL(MT_DATA, "format \"%.40s\" is not a checkpoint's", format);
     MT_TRY(json_read_int(root, "version", 0, INT32_MAX, &version));
-    if (version != FORMAT_VERSION)
-        return MT_FAIL(MT_DATA, "written by another mttrain: format version %d, this one reads %d",
+    if (version < 1 || version > FORMAT_VERSION)
+        return MT_FAIL(MT_DATA,
+                       "written by another mttrain: format version %d, this one reads 1 to %d",
                        (int)version, (int)FORMAT_VERSION);
     MT_TRY(json_read_hash(root, "table_hash", &table_hash));
     MT_TRY(read_files(m, root, false));
     MT_TRY(read_files(m, root, true));
     MT_TRY(read_table(m, json_node_get(root, "tensors")));
-    MT_TRY(read_places(m, json_node_get(root, "tensors")));
+    MT_TRY(read_places(m, json_node_get(root, "tensors"), version));
     if (tensor_table_hash(&m->table) != table_hash)
         return MT_FAIL(MT_DATA, "its tensors are not those of its table_hash");
     return MT_OK;

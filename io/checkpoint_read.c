@@ -158,7 +158,7 @@ const struct tensor_table *checkpoint_table(const struct checkpoint_reader *r)
 
 bool checkpoint_has(const struct checkpoint_reader *r, enum checkpoint_group group, int32_t tensor)
 {
-    return manifest_place_of(&r->manifest, group, tensor)->file >= 0;
+    return manifest_place_of(&r->manifest, group, tensor)->file != MANIFEST_ABSENT;
 }
 
 bool checkpoint_is_shared(const struct checkpoint_reader *r, int32_t tensor)
@@ -167,27 +167,41 @@ bool checkpoint_is_shared(const struct checkpoint_reader *r, int32_t tensor)
     return file >= 0 && r->manifest.file[file].shared;
 }
 
-/* Reads `count` floats of an array from its element `first`. */
-static mt_status read_part(const struct checkpoint_reader *r, enum checkpoint_group group,
-                           int32_t tensor, int64_t first, int64_t count, float *dst)
+static mt_status read_floats(const struct checkpoint_reader *r, int32_t file, int64_t offset,
+                             int64_t count, float *dst)
 {
-    const struct manifest_place *p = manifest_place_of(&r->manifest, group, tensor);
     char *path;
     int fd = -1;
-    if (p->file < 0)
-        return MT_FAIL(MT_DATA, "%s: has no %s of %s", r->path, CHECKPOINT_GROUP_NAMES[group],
-                       r->manifest.table.entry[tensor].name);
-    MT_TRY(path_of_file(&path, r, p->file));
+    MT_TRY(path_of_file(&path, r, file));
     mt_status st;
     MT_TRY_GOTO(st, file_fd_open(&fd, NULL, path), done);
-    MT_TRY_GOTO(st,
-                file_fd_read_at(fd, dst, count * (int64_t)sizeof *dst,
-                                p->offset + first * (int64_t)sizeof *dst, path),
-                done);
+    MT_TRY_GOTO(st, file_fd_read_at(fd, dst, count * (int64_t)sizeof *dst, offset, path), done);
 done:
     file_fd_close(&fd);
     mt_free(&path);
     return st;
+}
+
+/* Reads `count` floats of an array from its element `first`. */
+static mt_status read_part(const struct checkpoint_reader *r, enum checkpoint_group group,
+                           int32_t tensor, int64_t first, int64_t count, float *dst)
+{
+    const int64_t word = (int64_t)sizeof *dst;
+    const struct manifest_place *p = manifest_place_of(&r->manifest, group, tensor);
+    if (p->file == MANIFEST_ABSENT)
+        return MT_FAIL(MT_DATA, "%s: has no %s of %s", r->path, CHECKPOINT_GROUP_NAMES[group],
+                       r->manifest.table.entry[tensor].name);
+    if (p->file >= 0)
+        return read_floats(r, p->file, p->offset + first * word, count, dst);
+    for (int64_t i = 0; i < p->pieces; i++) {
+        const struct manifest_piece *piece = &r->manifest.piece[p->first_piece + i];
+        int64_t begin = piece->begin > first ? piece->begin : first;
+        int64_t end = piece->end < first + count ? piece->end : first + count;
+        if (begin < end)
+            MT_TRY(read_floats(r, piece->file, piece->offset + (begin - piece->begin) * word,
+                               end - begin, dst + (begin - first)));
+    }
+    return MT_OK;
 }
 
 mt_status checkpoint_read_tensor(const struct checkpoint_reader *r, enum checkpoint_group group,

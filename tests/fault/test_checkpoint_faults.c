@@ -1,7 +1,8 @@
 /*
  * A save, its replacement and its retention, broken at every point: each input and output call and
  * each allocation fails once, and the process is killed before each system call that changes the
- * disk.  After each there is a valid checkpoint, and none that is visible and damaged.
+ * disk.  So with all arrays in one file, with shared ones, and with moments in parts.  After each
+ * there is a valid checkpoint, and none that is visible and damaged.
  *
  * The system calls are wrapped in this program: a definition here stands before the C library's.
  */
@@ -23,6 +24,7 @@
 #include "comm/base/memory.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
+#include "tests/support/small_parts.h"
 #include "tests/support/small_table.h"
 #include "tests/support/test_dirs.h"
 
@@ -133,19 +135,28 @@ static int drop_table(void **state)
     return 0;
 }
 
-static mt_status save(const char *run, int64_t step, const float *params, bool shares)
+enum { WHOLE = 0, SHARES = 1, PARTS = 2 }; /* frozen tensors shared; moments in parts */
+
+static mt_status save(const char *run, int64_t step, const float *params, int how)
 {
     struct checkpoint_writer *w = NULL;
     struct checkpoint_base base = {.offset = NULL};
-    const uint8_t frozen[] = {1, 1, 1, 0, 0}, groups[] = {1, 1, 1, ALL, ALL};
+    const uint8_t part =
+        1 | CHECKPOINT_PART_BIT(CHECKPOINT_ADAM_M) | CHECKPOINT_PART_BIT(CHECKPOINT_ADAM_V);
+    const uint8_t last = how & PARTS ? part : ALL;
+    const uint8_t frozen[] = {1, 1, 1, 0, 0}, groups[] = {1, 1, 1, last, last};
     mt_status st;
-    if (shares)
+    if (how & SHARES)
         MT_TRY_GOTO(st, checkpoint_base_write(&base, run, &table, frozen, params), done);
-    MT_TRY_GOTO(st, checkpoint_begin(&w, run, step, &table, groups, shares ? &base : NULL), done);
+    MT_TRY_GOTO(st, checkpoint_begin(&w, run, step, &table, groups, how & SHARES ? &base : NULL),
+                done);
     MT_TRY_GOTO(st, checkpoint_add_block(w, CHECKPOINT_PARAMS, params), done);
     MT_TRY_GOTO(st, checkpoint_add_block(w, CHECKPOINT_ADAM_M, params), done);
     MT_TRY_GOTO(st, checkpoint_add_block(w, CHECKPOINT_ADAM_V, params), done);
     MT_TRY_GOTO(st, checkpoint_add_text(w, "state.json", "{}", 2), done);
+    if (how & PARTS)
+        MT_TRY_GOTO(st, small_parts_write(w, run, step, &table, groups, params, params, 3, 10),
+                    done);
     MT_TRY_GOTO(st, checkpoint_commit(w), done);
 done:
     checkpoint_discard(&w);
@@ -154,9 +165,9 @@ done:
 }
 
 /* What a trainer does at a save: the checkpoint, the link, the retention. */
-static mt_status save_link_retain(const char *run, int64_t step, const float *params, bool shares)
+static mt_status save_link_retain(const char *run, int64_t step, const float *params, int how)
 {
-    MT_TRY(save(run, step, params, shares));
+    MT_TRY(save(run, step, params, how));
     MT_TRY(checkpoint_set_link(run, "latest", step));
     return checkpoint_retain(run, 1, NULL, 0);
 }
@@ -176,16 +187,19 @@ static int64_t check_run(const char *run, int64_t step_old, int64_t step_new)
     int32_t count;
     int damaged = 0;
     struct checkpoint_reader *r;
+    uint8_t present[5];
     float *back = small_table_block(&table, 9);
     expect_ok(checkpoint_find_newest_valid(run, path, &step, count_damaged, &damaged));
     assert_int_equal(damaged, 0);
     assert_true(step == step_old || step == step_new);
     expect_ok(checkpoint_open(&r, path, true));
     expect_ok(checkpoint_read_block(r, CHECKPOINT_PARAMS, &table, back, NULL));
-    checkpoint_close(&r);
     size_t bytes = (size_t)table.total * sizeof *back;
     bool is_old = memcmp(back, old_params, bytes) == 0,
          is_new = memcmp(back, new_params, bytes) == 0;
+    expect_ok(checkpoint_read_block(r, CHECKPOINT_ADAM_V, &table, back, present));
+    checkpoint_close(&r); /* the moments of this test are the parameters again */
+    assert_true(present[3] && memcmp(back, is_new ? new_params : old_params, bytes) == 0);
     assert_true(is_new || (is_old && step == step_old));
     expect_ok(checkpoint_list(run, &steps, &count));
     for (int32_t i = 0; i < count; i++) {
@@ -197,12 +211,12 @@ static int64_t check_run(const char *run, int64_t step_old, int64_t step_new)
     return is_new ? step_new : step_old;
 }
 
-static const char *fresh_run(int64_t step_old, bool shares)
+static const char *fresh_run(int64_t step_old, int how)
 {
     static char run[TEST_PATH_BYTES + 16];
     (void)snprintf(run, sizeof run, "%s/run", test_dir());
     expect_ok(file_remove(run));
-    expect_ok(save_link_retain(run, step_old, old_params, shares));
+    expect_ok(save_link_retain(run, step_old, old_params, how));
     return run;
 }
 
@@ -227,13 +241,13 @@ static bool allocation_fault_is_left(void)
     return left;
 }
 
-/* Steps of the old and the new save, and whether frozen tensors are shared. */
+/* Steps of the old and the new save, and how both are laid out. */
 static const struct {
     int64_t step_old, step_new;
-    bool shares;
-} CASES[] = {{1, 2, false}, {1, 1, false}, {1, 2, true}};
+    int how;
+} CASES[] = {{1, 2, WHOLE}, {1, 1, WHOLE}, {1, 2, SHARES}, {1, 2, SHARES | PARTS}, {1, 1, PARTS}};
 
-enum { CASE_COUNT = 3 };
+enum { CASE_COUNT = 5 };
 
 static void every_failed_call_leaves_a_valid_checkpoint(void **state)
 {
@@ -244,9 +258,9 @@ static void every_failed_call_leaves_a_valid_checkpoint(void **state)
         bool clean = false;
         int64_t n;
         for (n = 1; !clean && n < POINTS_MAX; n++) {
-            const char *run = fresh_run(CASES[c].step_old, CASES[c].shares);
+            const char *run = fresh_run(CASES[c].step_old, CASES[c].how);
             file_fail_after(n);
-            mt_status st = save_link_retain(run, CASES[c].step_new, new_params, CASES[c].shares);
+            mt_status st = save_link_retain(run, CASES[c].step_new, new_params, CASES[c].how);
             clean = io_fault_is_left();
             int64_t got = check_run(run, CASES[c].step_old, CASES[c].step_new);
             assert_true(!clean || st == MT_OK);
@@ -254,7 +268,7 @@ static void every_failed_call_leaves_a_valid_checkpoint(void **state)
                 assert_int_equal(got, CASES[c].step_new);
             if (n % 5 != 0)
                 continue;
-            expect_ok(save_link_retain(run, CASES[c].step_new, new_params, CASES[c].shares));
+            expect_ok(save_link_retain(run, CASES[c].step_new, new_params, CASES[c].how));
             assert_int_equal(check_run(run, CASES[c].step_old, CASES[c].step_new),
                              CASES[c].step_new);
         }
@@ -274,9 +288,9 @@ static void every_failed_allocation_leaves_a_valid_checkpoint(void **state)
         bool clean = false;
         int64_t n;
         for (n = 1; !clean && n < POINTS_MAX; n++) {
-            const char *run = fresh_run(CASES[c].step_old, CASES[c].shares);
+            const char *run = fresh_run(CASES[c].step_old, CASES[c].how);
             mt_memory_fail_after(n);
-            mt_status st = save_link_retain(run, CASES[c].step_new, new_params, CASES[c].shares);
+            mt_status st = save_link_retain(run, CASES[c].step_new, new_params, CASES[c].how);
             clean = allocation_fault_is_left();
             (void)check_run(run, CASES[c].step_old, CASES[c].step_new);
             assert_true(st == MT_OK || st == MT_NOMEM);
@@ -296,25 +310,24 @@ static void a_kill_before_any_system_call_leaves_a_valid_checkpoint(void **state
         bool finished = false;
         long n;
         for (n = 1; !finished && n < POINTS_MAX; n++) {
-            const char *run = fresh_run(CASES[c].step_old, CASES[c].shares);
-            int how;
+            const char *run = fresh_run(CASES[c].step_old, CASES[c].how);
+            int end;
             pid_t child = fork();
             assert_true(child >= 0);
             if (child == 0) {
                 calls = 0;
                 kill_before = n;
-                mt_status st =
-                    save_link_retain(run, CASES[c].step_new, new_params, CASES[c].shares);
+                mt_status st = save_link_retain(run, CASES[c].step_new, new_params, CASES[c].how);
                 kill_before = 0;
                 _exit(st == MT_OK ? 0 : 1);
             }
-            assert_int_equal(waitpid(child, &how, 0), child);
-            finished = WIFEXITED(how);
-            assert_true(finished ? WEXITSTATUS(how) == 0 : WTERMSIG(how) == SIGKILL);
+            assert_int_equal(waitpid(child, &end, 0), child);
+            finished = WIFEXITED(end);
+            assert_true(finished ? WEXITSTATUS(end) == 0 : WTERMSIG(end) == SIGKILL);
             (void)check_run(run, CASES[c].step_old, CASES[c].step_new);
             if (n % 5 != 0)
                 continue;
-            expect_ok(save_link_retain(run, CASES[c].step_new, new_params, CASES[c].shares));
+            expect_ok(save_link_retain(run, CASES[c].step_new, new_params, CASES[c].how));
             assert_int_equal(check_run(run, CASES[c].step_old, CASES[c].step_new),
                              CASES[c].step_new);
         }
@@ -326,7 +339,7 @@ static void a_kill_before_any_system_call_leaves_a_valid_checkpoint(void **state
 static void a_reader_survives_every_fault(void **state)
 {
     (void)state;
-    const char *run = fresh_run(1, true);
+    const char *run = fresh_run(1, SHARES | PARTS);
     char path[CHECKPOINT_PATH_BYTES];
     struct mt_memory_stats before, after;
     expect_ok(checkpoint_path(path, run, 1));
