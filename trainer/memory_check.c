@@ -27,7 +27,7 @@ mt_status memory_check_forecast(struct memory_need *need, const struct run *run,
     MT_TRY_GOTO(st, plan_make(&plan, run, &target), done);
     for (int32_t i = 0; i < plan.phase_count; i++) {
         const struct plan_memory *m = &plan.phase[i].memory;
-        int64_t copy = rank == 0 ? m->copy : 0, total = m->total - m->copy + copy;
+        int64_t copy = rank == 0 ? m->copy : m->copy_owned, total = m->total - m->copy + copy;
         if (total <= need->total)
             continue;
         *need = (struct memory_need){.parameters = m->parameters,

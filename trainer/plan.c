@@ -248,6 +248,10 @@ static mt_status count_memory(struct plan_phase *ph, const struct run *run,
     }
     MT_TRY(evaluation_bytes(&m->evaluation, run, target->threads));
     m->copy = 3 * ranges->elements * word;
+    if (run->job.optimizer.shard && target->ranks > 1 && !ph->plan->probe) {
+        m->copy_owned = 2 * ranges->elements * word / target->ranks;
+        m->copy = ranges->elements * word + m->copy_owned;
+    }
     m->total = m->parameters + m->gradients + m->moments + m->activations + m->batches +
                m->evaluation + m->copy;
     return MT_OK;

@@ -45,7 +45,8 @@ struct plan_group {
 struct plan_memory {
     int64_t parameters, gradients, moments, activations, batches;
     int64_t evaluation; /* passes of all threads */
-    int64_t copy;       /* from which checkpoints are written beside training; rank 0 alone */
+    int64_t copy;       /* from which checkpoints are written beside training */
+    int64_t copy_owned; /* the same of other ranks: with shared out moments, those they own */
     int64_t total;
     int32_t gradient_blocks;
 };

@@ -81,7 +81,7 @@ static void print_rates(const struct plan_phase *ph)
 static void print_memory(const struct plan_phase *ph)
 {
     const struct plan_memory *m = &ph->memory;
-    char text[8][SHORT];
+    char text[9][SHORT];
     format_bytes(text[0], (double)m->parameters);
     format_bytes(text[1], (double)m->gradients);
     format_bytes(text[2], (double)m->moments);
@@ -90,10 +90,11 @@ static void print_memory(const struct plan_phase *ph)
     format_bytes(text[5], (double)m->total);
     format_bytes(text[6], (double)m->evaluation);
     format_bytes(text[7], (double)m->copy);
+    format_bytes(text[8], (double)m->copy_owned);
     printf("   memory     %s per rank: parameters %s, gradients %s (%d blocks), moments %s, "
-           "activations %s, batches %s, evaluation %s, copy to save from (rank 0) %s\n",
+           "activations %s, batches %s, evaluation %s, copy to save from %s (other ranks %s)\n",
            text[5], text[0], text[1], m->gradient_blocks, text[2], text[3], text[4], text[6],
-           text[7]);
+           text[7], text[8]);
 }
 
 static void print_cache(const struct plan_phase *ph, int32_t layers)
@@ -314,6 +315,7 @@ static void json_phase(const struct plan *p, const struct plan_phase *ph, struct
     json_write_int(w, "batches", m->batches);
     json_write_int(w, "evaluation", m->evaluation);
     json_write_int(w, "copy", m->copy);
+    json_write_int(w, "copy_owned", m->copy_owned);
     json_write_int(w, "total", m->total);
     json_write_end(w);
     json_write_int(w, "reduced_bytes", ph->volume.rank0_bytes);

@@ -1,6 +1,7 @@
 /*
- * See save.h.  Rank 0 writes; the other ranks meet it where the outcome is taken up, so a save that
- * fails fails everywhere.
+ * See save.h.  Rank 0 writes alone or, where the moments are shared out, each rank its own and rank
+ * 0 the rest.  No thread that writes calls MPI: at a boundary all ranks learn whether any of them
+ * is still at work, and take the next stage together, so a save that fails fails everywhere.
  */
 #include "trainer/save.h"
 
@@ -13,6 +14,7 @@
 #include "io/file.h"
 #include "trainer/events.h"
 #include "trainer/freeze_audit.h"
+#include "trainer/save_parts.h"
 #include "trainer/trace.h"
 #include "trainer/update.h"
 #include "trainer/watchdog.h"
@@ -22,6 +24,7 @@ static mt_status conclude(struct run *run, mt_status st)
 {
     struct saver *s = &run->saver;
     s->under_way = false;
+    saver_close(s);
     if (st != MT_OK && st != MT_BUG && run->job.train.save_failure == JOB_SAVE_WARN) {
         event_warning(run, "checkpoint at step %lld NOT saved: %s", (long long)s->step,
                       mt_error_peek()->message);
@@ -47,21 +50,37 @@ static mt_status conclude(struct run *run, mt_status st)
     return MT_OK;
 }
 
-bool save_is_written(const struct run *run)
+bool save_is_at_work(const struct run *run)
 {
-    return run->world->rank == 0 && run->saver.under_way && saver_is_written(&run->saver);
+    return run->saver.under_way && !saver_is_written(&run->saver);
 }
 
-mt_status save_wait(struct run *run)
+mt_status save_proceed(struct run *run)
 {
     struct saver *s = &run->saver;
     if (!s->under_way)
         return MT_OK;
     double begin_s = clock_now_s();
-    watchdog_beat(run->world->rank == 0 ? WATCHDOG_SAVE : WATCHDOG_BOUNDARY);
-    mt_status st = comm_agree(run->world, run->world->rank == 0 ? saver_finish(s) : MT_OK);
+    bool writes = run->world->rank == 0 || (s->parts && !s->sealing);
+    watchdog_beat(writes ? WATCHDOG_SAVE : WATCHDOG_BOUNDARY);
+    mt_status st = comm_agree(run->world, saver_finish(s));
+    bool seals = st == MT_OK && s->parts && !s->sealing;
+    if (seals)
+        st = save_parts_gather(run);
     s->stood_s += clock_now_s() - begin_s;
-    return conclude(run, st);
+    if (st != MT_OK || !seals)
+        return conclude(run, st);
+    s->sealing = true;
+    if (run->world->rank == 0)
+        saver_seal(s);
+    return MT_OK;
+}
+
+mt_status save_wait(struct run *run)
+{
+    while (run->saver.under_way)
+        MT_TRY(save_proceed(run));
+    return MT_OK;
 }
 
 mt_status save_checkpoint(struct run *run)
@@ -79,12 +98,16 @@ mt_status save_checkpoint(struct run *run)
     watchdog_beat(WATCHDOG_SAVE);
     if (run->phase.plan != NULL)
         MT_TRY(freeze_audit_verify(run));
-    MT_TRY(update_gather_moments(run));
+    s->parts = save_parts_wanted(run);
+    if (!s->parts)
+        MT_TRY(update_gather_moments(run));
     s->best = best;
     s->step = run->machine.step;
-    mt_status st = run->world->rank == 0 ? saver_start(s, run) : MT_OK;
-    update_drop_foreign_moments(run);
-    st = comm_agree(run->world, st);
+    mt_status st = comm_agree(run->world, saver_open(s, run));
+    if (st == MT_OK)
+        saver_start(s);
+    if (!s->parts)
+        update_drop_foreign_moments(run);
     run->save_due = run->save_best = false;
     run->last_save_s = clock_now_s();
     s->stood_s = run->last_save_s - begin_s;

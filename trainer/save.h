@@ -3,7 +3,9 @@
  *
  * Training waits only for a copy (trainer/saver.h); the checkpoint becomes visible some steps
  * later.  Its outcome is agreed at the next boundary, at the next save, or where somebody needs it:
- * the end of a phase, a stop, the end of the run.
+ * the end of a phase, a stop, the end of the run.  Where every rank writes its own moments there
+ * are two stages: when all have written, rank 0 is told of the parts and commits; when it has, the
+ * outcome is agreed.
  */
 #ifndef MT_TRAINER_SAVE_H
 #define MT_TRAINER_SAVE_H
@@ -19,9 +21,13 @@ mt_status save_checkpoint(struct run *run) MT_CHECKED;
  * loud warning.  Errors: IO, NOMEM. */
 mt_status save_wait(struct run *run) MT_CHECKED;
 
-/* Local.  Rank 0: a save is under way and its thread is done; what the others are told at a
- * boundary so that all call save_wait. */
-bool save_is_written(const struct run *run);
+/* Local.  A save is under way and this rank is still writing for it.  At a boundary where no rank
+ * is, all call save_proceed. */
+bool save_is_at_work(const struct run *run);
+
+/* Collective.  Takes the save that is under way, if any, one stage on, waiting for that stage's
+ * threads.  Errors: as save_wait. */
+mt_status save_proceed(struct run *run) MT_CHECKED;
 
 /* Collective.  Parameters (not moments) of the best checkpoint; the last ones where there is none.
  */

@@ -16,16 +16,43 @@
 #include "trainer/trace.h"
 #include "trainer/watchdog.h"
 
-/* Which arrays a checkpoint holds: all parameters, and the moments of tensors that were updated. */
-static void choose_groups(struct saver *s, const struct run *run)
+/* Which arrays a checkpoint holds: all parameters, and the moments of tensors that were updated.
+ * In parts come those that the phase goes on updating; frozen ones' are whole on every rank. */
+static void choose_groups(struct saver *s)
 {
-    const uint8_t moments = CHECKPOINT_BIT(CHECKPOINT_ADAM_M) | CHECKPOINT_BIT(CHECKPOINT_ADAM_V);
-    for (int32_t i = 0; i < run->model.table.count; i++)
+    const struct run *run = s->run;
+    const uint8_t here = CHECKPOINT_BIT(CHECKPOINT_ADAM_M) | CHECKPOINT_BIT(CHECKPOINT_ADAM_V);
+    const uint8_t parts =
+        CHECKPOINT_PART_BIT(CHECKPOINT_ADAM_M) | CHECKPOINT_PART_BIT(CHECKPOINT_ADAM_V);
+    for (int32_t i = 0; i < run->model.table.count; i++) {
+        uint8_t moments = s->parts && run->phase.plan->trainable[i] ? parts : here;
         s->groups[i] = CHECKPOINT_BIT(CHECKPOINT_PARAMS) | (run->adam_steps[i] > 0 ? moments : 0);
+    }
 }
 
-static void choose_pinned(struct saver *s, const struct run *run)
+/* The pieces that this rank owns of the arrays that come in parts. */
+static mt_status choose_pieces(struct saver *s)
 {
+    const struct run *run = s->run;
+    s->part.number = run->world->rank;
+    for (int g = CHECKPOINT_ADAM_M; s->parts && g < CHECKPOINT_GROUPS; g++)
+        for (int32_t i = 0; i < run->model.table.count; i++) {
+            const struct tensor *t = &run->model.table.entry[i];
+            struct range own;
+            if (!(s->groups[i] & CHECKPOINT_PART_BIT(g)))
+                continue;
+            for (struct range_walk w =
+                     range_walk_over(&run->phase.owned, t->offset, t->offset + t->count);
+                 range_walk_next(&w, &own);)
+                MT_TRY(checkpoint_part_add(&s->part, (enum checkpoint_group)g, i,
+                                           own.begin - t->offset, own.end - t->offset));
+        }
+    return MT_OK;
+}
+
+static void choose_pinned(struct saver *s)
+{
+    const struct run *run = s->run;
     s->pinned_count = 0;
     if (run->best.known)
         s->pinned[s->pinned_count++] = run->best.step;
@@ -34,8 +61,9 @@ static void choose_pinned(struct saver *s, const struct run *run)
             s->pinned[s->pinned_count++] = run->machine.ended_step[p];
 }
 
-static mt_status take_texts(struct saver *s, const struct run *run)
+static mt_status take_texts(struct saver *s)
 {
+    const struct run *run = s->run;
     struct json_writer json = {0};
     const char *state;
     mt_status st;
@@ -53,17 +81,32 @@ static mt_status copy_piece(void *context, int32_t index, int32_t worker)
     const struct run *run = s->run;
     const struct update_piece *piece = &run->phase.piece[index];
     const float *from[CHECKPOINT_GROUPS] = {run->params, run->adam_m, run->adam_v};
+    const uint8_t groups = s->groups[piece->tensor];
+    bool root = run->world->rank == 0;
     (void)worker;
-    for (int g = 0; g < CHECKPOINT_GROUPS; g++)
-        if (s->groups[piece->tensor] & CHECKPOINT_BIT(g))
+    for (int g = 0; g < CHECKPOINT_GROUPS; g++) {
+        struct range own;
+        if (root && (groups & CHECKPOINT_BIT(g)))
             memcpy(s->copy[g] + piece->begin, from[g] + piece->begin,
                    (size_t)(piece->end - piece->begin) * sizeof(float));
+        if (!(groups & CHECKPOINT_PART_BIT(g)))
+            continue;
+        for (struct range_walk w = range_walk_over(&run->phase.owned, piece->begin, piece->end);
+             range_walk_next(&w, &own);)
+            memcpy(s->copy[g] + own.begin, from[g] + own.begin,
+                   (size_t)(own.end - own.begin) * sizeof(float));
+    }
     return MT_OK;
 }
 
-/* Blocks for the copy; without memory for them every save happens in the foreground. */
-static void make_blocks(struct saver *s, const struct run *run)
+/* Blocks for the copy; without memory for them every save happens in the foreground.  Another phase
+ * gets new ones, since a rank then owns other parts: old pages would stay. */
+static void make_blocks(struct saver *s)
 {
+    const struct run *run = s->run;
+    for (int g = 0; s->copy_phase != run->machine.phase && g < CHECKPOINT_GROUPS; g++)
+        mt_free(&s->copy[g]);
+    s->copy_phase = run->machine.phase;
     for (int g = 0; g < CHECKPOINT_GROUPS && !s->cannot_copy; g++) {
         if (s->copy[g] != NULL || mt_alloc(&s->copy[g], run->model.table.total, sizeof(float),
                                            "a copy to save from") == MT_OK)
@@ -99,7 +142,7 @@ static mt_status share_frozen(struct saver *s)
     return st;
 }
 
-static mt_status write_arrays(struct saver *s, struct checkpoint_writer *w)
+static mt_status write_arrays(struct saver *s)
 {
     const struct run *run = s->run;
     const float *live[CHECKPOINT_GROUPS] = {run->params, run->adam_m, run->adam_v};
@@ -110,7 +153,7 @@ static mt_status write_arrays(struct saver *s, struct checkpoint_writer *w)
         for (int g = 0; g < CHECKPOINT_GROUPS; g++) {
             if (!(s->groups[i] & CHECKPOINT_BIT(g)) || (g == CHECKPOINT_PARAMS && shared))
                 continue;
-            MT_TRY(checkpoint_add_tensor(w, (enum checkpoint_group)g, i,
+            MT_TRY(checkpoint_add_tensor(s->writer, (enum checkpoint_group)g, i,
                                          (copied ? s->copy[g] : live[g]) + offset));
             atomic_fetch_add(&s->arrays, 1);
         }
@@ -128,79 +171,152 @@ static mt_status set_links(const struct saver *s)
                              s->pinned_count);
 }
 
-static mt_status write_checkpoint(struct saver *s)
+/* The pieces of this rank, where it has any. */
+static mt_status write_part(struct saver *s)
 {
     const struct run *run = s->run;
-    const char *run_dir = run->job.run_dir;
-    struct checkpoint_writer *w = NULL;
+    struct checkpoint_part *p = &s->part;
+    const float *live[CHECKPOINT_GROUPS] = {run->params, run->adam_m, run->adam_v};
+    if (p->count == 0)
+        return MT_OK;
+    MT_TRY(checkpoint_part_begin(p, run->job.run_dir, s->step, &run->model.table));
+    for (int64_t i = 0; i < p->count; i++) {
+        const struct checkpoint_piece *piece = &p->piece[i];
+        const float *from = s->copied != NULL ? s->copy[piece->group] : live[piece->group];
+        int64_t offset = run->model.table.entry[piece->tensor].offset + piece->begin;
+        MT_TRY(checkpoint_part_write(p, i, from + offset));
+        atomic_fetch_add(&s->arrays, 1);
+    }
+    MT_TRY(checkpoint_part_finish(p));
+    atomic_fetch_add(&s->arrays, 1);
+    return MT_OK;
+}
+
+/* All of rank 0's but the commit. */
+static mt_status write_whole(struct saver *s)
+{
+    const struct run *run = s->run;
+    MT_TRY(share_frozen(s));
+    if (s->writer == NULL)
+        MT_TRY(checkpoint_create(&s->writer, run->job.run_dir, s->step, &run->model.table));
+    MT_TRY(checkpoint_lay_out(s->writer, s->groups, s->base));
+    MT_TRY(write_arrays(s));
+    MT_TRY(checkpoint_add_text(s->writer, "state.json", s->state, s->state_bytes));
+    MT_TRY(checkpoint_add_text(s->writer, "job.cfg", s->job, (int64_t)strlen(s->job)));
+    MT_TRY(model_folder_each_text(&run->about, add_description, s->writer));
+    return checkpoint_flush(s->writer);
+}
+
+static mt_status commit(struct saver *s)
+{
+    const char *run_dir = s->run->job.run_dir;
     struct checkpoint_reader *r = NULL;
     char path[CHECKPOINT_PATH_BYTES];
-    mt_status st;
-    MT_TRY_GOTO(st, share_frozen(s), done);
-    MT_TRY_GOTO(st, checkpoint_begin(&w, run_dir, s->step, &run->model.table, s->groups, s->base),
-                done);
-    MT_TRY_GOTO(st, write_arrays(s, w), done);
-    MT_TRY_GOTO(st, checkpoint_add_text(w, "state.json", s->state, s->state_bytes), done);
-    MT_TRY_GOTO(st, checkpoint_add_text(w, "job.cfg", s->job, (int64_t)strlen(s->job)), done);
-    MT_TRY_GOTO(st, model_folder_each_text(&run->about, add_description, w), done);
-    MT_TRY_GOTO(st, checkpoint_commit(w), done);
+    MT_TRY(checkpoint_commit(s->writer));
     atomic_fetch_add(&s->arrays, 1);
-    MT_TRY_GOTO(st, set_links(s), done);
-    MT_TRY_GOTO(st, checkpoint_path(path, run_dir, s->step), done);
-    MT_TRY_GOTO(st, checkpoint_open(&r, path, false), done);
+    MT_TRY(set_links(s));
+    MT_TRY(checkpoint_path(path, run_dir, s->step));
+    MT_TRY(checkpoint_open(&r, path, false));
     s->size_bytes = checkpoint_bytes(r);
-done:
     checkpoint_close(&r);
-    checkpoint_discard(&w);
-    return st;
+    return MT_OK;
+}
+
+static mt_status write_all(struct saver *s)
+{
+    if (s->sealing)
+        return commit(s);
+    if (s->run->world->rank == 0)
+        MT_TRY(write_whole(s));
+    return s->parts ? write_part(s) : commit(s);
 }
 
 static void *write_thread(void *context)
 {
     struct saver *s = context;
     double begin_s = clock_now_s();
-    s->status = write_checkpoint(s);
+    s->status = write_all(s);
     trace_end(s->run->trace, TRACE_WRITE, TRACE_ROW_SAVER, 0, s->trace_s);
     if (s->status != MT_OK)
         mt_error_get(&s->error);
-    s->write_s = clock_now_s() - begin_s;
+    if (s->status != MT_OK || !s->parts || s->sealing)
+        checkpoint_discard(&s->writer); /* what a commit replaced is taken apart here */
+    s->write_s += clock_now_s() - begin_s;
     atomic_store(&s->written, true);
     return NULL;
 }
 
-mt_status saver_start(struct saver *s, struct run *run)
+static void launch(struct saver *s, bool beside)
+{
+    atomic_store(&s->written, false);
+    s->trace_s = beside ? trace_begin(s->run->trace) : 0.0;
+    s->threaded = beside && pthread_create(&s->thread, NULL, write_thread, s) == 0;
+    if (!s->threaded)
+        (void)write_thread(s);
+}
+
+mt_status saver_open(struct saver *s, struct run *run)
 {
     const struct phase_plan *plan = run->phase.plan;
-    bool beside = plan != NULL && run->phase.piece_count > 0;
+    bool root = run->world->rank == 0;
     mt_free(&s->state);
     mt_free(&s->job);
     s->run = run;
     s->step = run->machine.step;
     s->copied = NULL;
+    s->sealing = false;
+    s->size_bytes = 0;
+    s->threaded = false;
+    s->write_s = s->trace_s = 0.0;
+    s->status = MT_OK;
+    atomic_store(&s->written, true);
+    if (!root && !s->parts)
+        return MT_OK;
+    if (s->groups == NULL)
+        MT_TRY(mt_alloc(&s->groups, run->model.table.count, 1, "checkpoint groups"));
+    choose_groups(s);
+    MT_TRY(choose_pieces(s));
+    if (!root)
+        return MT_OK;
     s->base = plan != NULL && plan->frozen_tensors > 0 ? &run->phase.base : NULL;
     s->base_known = &run->phase.base_known;
     s->frozen_tensors = plan != NULL ? plan->frozen_tensors : 0;
-    s->size_bytes = 0;
-    s->threaded = false;
-    atomic_store(&s->written, false);
-    s->trace_s = 0.0;
-    if (s->groups == NULL)
-        MT_TRY(mt_alloc(&s->groups, run->model.table.count, 1, "checkpoint groups"));
-    choose_groups(s, run);
-    choose_pinned(s, run);
-    MT_TRY(take_texts(s, run));
+    choose_pinned(s);
+    MT_TRY(take_texts(s));
+    return s->parts ? checkpoint_create(&s->writer, run->job.run_dir, s->step, &run->model.table)
+                    : MT_OK;
+}
+
+void saver_start(struct saver *s)
+{
+    const struct run *run = s->run;
+    const struct phase_plan *plan = run->phase.plan;
+    bool beside = plan != NULL && run->phase.piece_count > 0;
+    if (run->world->rank != 0 && s->part.count == 0)
+        return;
     if (beside)
-        make_blocks(s, run);
+        make_blocks(s);
     beside = beside && !s->cannot_copy;
     if (beside) {
-        MT_TRY(pool_run(run->pool, copy_piece, s, run->phase.piece_count));
+        s->status = pool_run(run->pool, copy_piece, s, run->phase.piece_count);
+        if (s->status != MT_OK) {
+            mt_error_get(&s->error);
+            return;
+        }
         s->copied = plan->trainable;
-        s->trace_s = trace_begin(run->trace);
-        s->threaded = pthread_create(&s->thread, NULL, write_thread, s) == 0;
     }
-    if (!s->threaded)
-        (void)write_thread(s);
-    return MT_OK;
+    launch(s, beside);
+}
+
+void saver_seal(struct saver *s)
+{
+    launch(s, true);
+}
+
+void saver_close(struct saver *s)
+{
+    checkpoint_discard(&s->writer);
+    checkpoint_part_release(&s->part);
 }
 
 bool saver_is_written(const struct saver *s)
@@ -227,6 +343,7 @@ void saver_release(struct saver *s)
 {
     if (s->threaded)
         (void)pthread_join(s->thread, NULL);
+    saver_close(s);
     for (int g = 0; g < CHECKPOINT_GROUPS; g++)
         mt_free(&s->copy[g]);
     mt_free(&s->groups);

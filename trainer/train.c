@@ -40,7 +40,7 @@ enum boundary_word {
     WORD_SAVE,
     WORD_EVAL,
     WORD_LOG,
-    WORD_SAVED,   /* the save under way is written */
+    WORD_SAVING,  /* a rank is writing for the save under way */
     WORD_CONTROL, /* a command waits */
     WORD_SLOWEST, /* busy time since the last step event, with the rank in it */
     WORD_FASTEST, /* the same, negated */
@@ -252,7 +252,7 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
                           [WORD_SAVE] = root && due_by_time(run->every.save, run->last_save_s),
                           [WORD_EVAL] = root && due_by_time(run->every.eval, run->last_eval_s),
                           [WORD_LOG] = root && due_by_time(run->every.log, run->last_log_s),
-                          [WORD_SAVED] = save_is_written(run),
+                          [WORD_SAVING] = save_is_at_work(run),
                           [WORD_CONTROL] = control_is_pending(run),
                           [WORD_SLOWEST] =
                               floor(1e6 * window->busy_s) * RANKS_MOST + run->world->rank,
@@ -278,8 +278,8 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
     }
     run->eval_pending = changed || word[WORD_EVAL] > 0.0 || due_by_step(run, run->every.eval);
     run->save_due = run->save_due || word[WORD_SAVE] > 0.0 || due_by_step(run, run->every.save);
-    if (word[WORD_SAVED] > 0.0)
-        MT_TRY(save_wait(run));
+    if (word[WORD_SAVING] == 0.0)
+        MT_TRY(save_proceed(run));
     if (word[WORD_CONTROL] > 0.0)
         MT_TRY(control_obey(run));
     return MT_OK;
@@ -413,6 +413,17 @@ static mt_status is_complete(const struct run *run, bool *complete)
     return MT_OK;
 }
 
+/* Training that ends in bad numbers, on all ranks alike, still ends the save that is under way. */
+static mt_status end_save(struct run *run, mt_status ended)
+{
+    struct mt_error error;
+    if (ended != MT_NUMERIC)
+        return ended;
+    mt_error_get(&error);
+    record(save_wait(run));
+    return mt_error_set(&error);
+}
+
 mt_status train_run(struct run *run)
 {
     bool complete;
@@ -429,7 +440,7 @@ mt_status train_run(struct run *run)
         run->save_due = true; /* there must be something to go back to */
     control_open(run);
     watchdog_start(run->world, run->job.run_dir, run->job.watchdog_s);
-    mt_status st = loop(run);
+    mt_status st = end_save(run, loop(run));
     watchdog_stop();
     control_close(run, st == MT_OK ? "done" : st == MT_STOPPED ? "stopped" : "failed");
     return st;
