@@ -1,8 +1,12 @@
 /*
  * See h5_lock.h.
  *
- * One recursive mutex.  The error stack of the serial library is one for the whole process, which
- * is why a message must be taken from it before the lock is given back.
+ * One recursive mutex.  The error stack may be one for the whole process, which is why a message
+ * must be taken from it before the lock is given back; where the library is built for threads each
+ * has one of its own, which prints itself unless that thread says no.
+ *
+ * A file whose closing failed, as on a full disk, stays open within the library, which tries again
+ * at exit and crashes: so it is told to leave exits alone.
  */
 #include "io/h5_lock.h"
 
@@ -23,8 +27,8 @@ static void set_up(void)
     (void)pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_RECURSIVE);
     (void)pthread_mutex_init(&lock, &kind);
     (void)pthread_mutexattr_destroy(&kind);
+    (void)H5dont_atexit();
     (void)H5open();
-    (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     (void)H5PLset_loading_state(0);
 }
 
@@ -32,6 +36,7 @@ void h5_enter(void)
 {
     (void)pthread_once(&once, set_up);
     (void)pthread_mutex_lock(&lock);
+    (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
 void h5_leave(void)
@@ -43,13 +48,21 @@ struct reason {
     char text[200];
 };
 
-/* The walk goes from the outermost call to the innermost; the last one knows best. */
+/* The walk goes from the outermost call to the innermost; the last one knows best.  Of what a
+ * failed system call leaves there, the system's words are enough. */
 static herr_t keep_reason(unsigned n, const H5E_error2_t *error, void *context)
 {
     struct reason *reason = context;
+    static const char mark[] = "error message = '";
+    const char *text = error->desc;
     (void)n;
-    if (error->desc != NULL && error->desc[0] != '\0')
-        (void)snprintf(reason->text, sizeof reason->text, "%s", error->desc);
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    const char *words = strstr(text, mark);
+    if (words != NULL)
+        text = words + sizeof mark - 1;
+    size_t length = words != NULL ? strcspn(text, "'") : strcspn(text, "\n");
+    (void)snprintf(reason->text, sizeof reason->text, "%.*s", (int)length, text);
     return 0;
 }
 
