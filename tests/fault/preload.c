@@ -6,6 +6,10 @@
  * KILL_AT=N kills the process before the N-th: half-written files exist exactly between two of
  * them. FAIL_IO=N and FAIL_MEMORY=N let the N-th call fail that the program itself makes, not a
  * library for it; FAIL_COUNT=FILE gets how many there were.
+ *
+ * BREAK_PATH=TEXT concerns calls on files whose path has TEXT in it, of libraries, too, so that one
+ * file of one rank can be meant: BREAK_AT=N lets the N-th fail or, with BREAK_KILLS, kills the
+ * process before it.  BREAK_COUNT=FILE gets a byte for each of them.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -25,7 +29,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-static atomic_long calls, io_calls, memory_calls;
+static atomic_long calls, io_calls, memory_calls, break_calls;
 static uintptr_t text_begin, text_end; /* of the program */
 static long fail_io, fail_memory;
 
@@ -82,6 +86,38 @@ static bool memory_fails(const void *caller)
     return true;
 }
 
+/* One more call on a file that is to be broken. */
+static bool breaks(const char *path)
+{
+    const char *part = getenv("BREAK_PATH"), *at = getenv("BREAK_AT"),
+               *count = getenv("BREAK_COUNT");
+    if (part == NULL || text_begin == 0 || strstr(path, part) == NULL)
+        return false;
+    if (count != NULL) {
+        int fd = (int)syscall(SYS_openat, AT_FDCWD, count, O_WRONLY | O_CREAT | O_APPEND, 0666);
+        if (syscall(SYS_write, fd, ".", 1) != 1)
+            abort();
+        (void)syscall(SYS_close, fd);
+    }
+    if (at == NULL || atomic_fetch_add(&break_calls, 1) + 1 != atol(at))
+        return false;
+    if (getenv("BREAK_KILLS") != NULL)
+        (void)kill(getpid(), SIGKILL);
+    errno = ENOSPC;
+    return true;
+}
+
+static bool breaks_fd(int fd)
+{
+    char link[64], path[4096];
+    if (getenv("BREAK_PATH") == NULL)
+        return false;
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = '\0';
+    return breaks(path);
+}
+
 #define IO_FAILS() io_fails(__builtin_return_address(0))
 #define MEMORY_FAILS() memory_fails(__builtin_return_address(0))
 #define REAL(name) (*(__typeof__(&name) *)(void *[]){dlsym(RTLD_NEXT, #name)})
@@ -113,7 +149,7 @@ int open(const char *path, int flags, ...)
     va_end(more);
     if (flags & O_CREAT)
         point("create", path);
-    if (IO_FAILS())
+    if (IO_FAILS() || breaks(path))
         return -1;
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
@@ -126,7 +162,7 @@ int open64(const char *path, int flags, ...)
     va_end(more);
     if (flags & O_CREAT)
         point("create", path);
-    if (IO_FAILS())
+    if (IO_FAILS() || breaks(path))
         return -1;
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
@@ -181,12 +217,12 @@ int rmdir(const char *path)
 
 ssize_t read(int fd, void *bytes, size_t count)
 {
-    return IO_FAILS() ? -1 : syscall(SYS_read, fd, bytes, count);
+    return IO_FAILS() || breaks_fd(fd) ? -1 : syscall(SYS_read, fd, bytes, count);
 }
 
 ssize_t write(int fd, const void *bytes, size_t count)
 {
-    return fd > 2 && IO_FAILS() ? -1 : syscall(SYS_write, fd, bytes, count);
+    return fd > 2 && (IO_FAILS() || breaks_fd(fd)) ? -1 : syscall(SYS_write, fd, bytes, count);
 }
 
 ssize_t pread(int fd, void *bytes, size_t count, off_t at)
@@ -201,17 +237,17 @@ ssize_t pread64(int fd, void *bytes, size_t count, off64_t at)
 
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at)
 {
-    return IO_FAILS() ? -1 : syscall(SYS_pwrite64, fd, bytes, count, at);
+    return IO_FAILS() || breaks_fd(fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, count, at);
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at)
 {
-    return IO_FAILS() ? -1 : syscall(SYS_pwrite64, fd, bytes, count, at);
+    return IO_FAILS() || breaks_fd(fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, count, at);
 }
 
 int fsync(int fd)
 {
-    return IO_FAILS() ? -1 : (int)syscall(SYS_fsync, fd);
+    return IO_FAILS() || breaks_fd(fd) ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
 int fstat(int fd, struct stat *info)
