@@ -1,6 +1,9 @@
 # What the end-to-end tests share; sourced by tests/e2e/test_*.sh, which run under CTest's environment
 # ($MTTRAIN, $MT_SOURCE_DIR) or by hand with these two set.
 #
+# E2E_OPTIMIZER='shard = true;' adds to the optimizer of every made job: what holds of the bits holds
+# with it, too.
+#
 # $work is a scratch folder that goes away at the end. A test counts failures with `fail` and its
 # companions, and ends with `finish`.
 
@@ -109,7 +112,7 @@ tasks = ( { name = "category"; data = "kinds"; labels = [ "personal", "fact", "a
           { name = "sentiment"; data = "moods"; } );
 batch = { sentences = 16; lanes = 8; };
 train = { epochs = ${3:-3.0}; eval_every = "1ep"; save_every = "1h"; log_every = "1st"; };
-optimizer = { lr = 1e-3; };
+optimizer = { lr = 1e-3; ${E2E_OPTIMIZER:-} };
 schedule = "staged";
 phases = ( { name = "heads"; until = "0.3run"; train = [ "heads.*" ]; lr = 5e-3; },
            { name = "top"; until = "0.6run"; train = [ "heads.*", "pooler.*", "top(1)" ]; },

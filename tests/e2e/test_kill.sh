@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # kill -9 of a random rank, or of all, at random instants of one training run, resumed each time at a
-# random rank count: the run ends in the bits of the one that was left alone, and a checkpoint that
-# was there is never gone before a newer one is. KILLS=200 EPOCHS=1500 for the long version, in one run.
+# random rank count, with the optimizer state whole or shared out (then each rank writes a part of a save):
+# the run ends in the bits of the one that was left alone, and a checkpoint that was there is never
+# gone before a newer one is. KILLS=200 EPOCHS=1500 for the long version, in one run.
 [ ! -w /dev/shm ] || TMPDIR=${TMPDIR:-/dev/shm} # thousands of checkpoints that are forced to disk
 . "$(dirname "$0")/e2e_tools.sh"
 
@@ -25,13 +26,15 @@ newest() { # newest=step of the newest checkpoint, -1 where there is none; no pr
 }
 
 counts=(1 2 3 4 8)
-done_kills=0 starts=0 lost=0 whole_jobs=0 in_save=0 before=-1
+done_kills=0 starts=0 lost=0 whole_jobs=0 in_save=0 in_parts=0 before=-1
 deadline=$((SECONDS + kills * 12 + 60))
 while [ "$done_kills" -lt "$kills" ] && [ $SECONDS -lt $deadline ]; do
     starts=$((starts + 1))
     np=${counts[RANDOM % 5]}
+    shard=true
+    [ $((RANDOM % 2)) -eq 0 ] || shard=false
     timeout -k 5 "$limit_s" mpirun -np "$np" "$MTTRAIN" job.cfg -q --set "run_dir=$dir" \
-        --set 'train.save_every="2st"' </dev/null >launch.out 2>&1 &
+        --set 'train.save_every="2st"' --set "optimizer.shard=$shard" </dev/null >launch.out 2>&1 &
     job_pid=$!
     mpirun_pid=
     while [ -z "$mpirun_pid" ] && kill -0 "$job_pid" 2>/dev/null; do
@@ -48,6 +51,7 @@ while [ "$done_kills" -lt "$kills" ] && [ $SECONDS -lt $deadline ]; do
     done
     if [ ${#ranks_now[@]} -gt 0 ]; then
         compgen -G "$dir/checkpoints/*.tmp" >/dev/null && in_save=$((in_save + 1))
+        compgen -G "$dir/checkpoints/*.tmp/moments-*" >/dev/null && in_parts=$((in_parts + 1))
         if [ $((RANDOM % 4)) -eq 0 ]; then
             kill -9 "${ranks_now[@]}" 2>/dev/null && done_kills=$((done_kills + 1))
             whole_jobs=$((whole_jobs + 1))
@@ -73,7 +77,7 @@ while [ "$done_kills" -lt "$kills" ] && [ $SECONDS -lt $deadline ]; do
     fi
 done
 equal "kills made" "$kills" "$done_kills"
-echo "$starts starts, $whole_jobs kills of all ranks, $in_save while a save was under way, $lost checkpoints lost"
+echo "$starts starts, $whole_jobs kills of all ranks, $in_save while a save was under way ($in_parts with parts), $lost checkpoints lost"
 must 4 job.cfg -q --set "run_dir=$dir"
 equal "after $done_kills kills: the bits of the run left alone" "$expected" "$(hash_of $dir)"
 story() { # every number of the training, without those of the clock

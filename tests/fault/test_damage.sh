@@ -16,13 +16,14 @@ alone job.cfg -q || { fail "the whole run: $(cat out)"; finish; }
 expected=$(hash_of runs/whole)
 steps=$(grep -c '"event":"step"' runs/whole/metrics.jsonl)
 
-# What remains of a run that was killed: older checkpoints, a cache, events.
-alone job.cfg -q --set run_dir=runs/part --set 'train.save_every="6st"' --set train.keep_last=100
+# What remains of a run that was killed: older checkpoints, some of them in parts, a cache, events.
+ranks 2 job.cfg -q --set run_dir=runs/part --set 'train.save_every="6st"' --set train.keep_last=100 \
+    --set optimizer.shard=true
 rm -rf runs/part/model runs/part/report.html runs/part/checkpoints/latest
 for c in runs/part/checkpoints/step-*; do
     [ $((10#${c##*step-})) -le $((steps * 3 / 5)) ] || rm -rf "$c"
 done
-ls -d runs/part/checkpoints/step-* >/dev/null || fail "no checkpoint is left to damage"
+ls runs/part/checkpoints/step-*/moments-* >/dev/null || fail "no checkpoint is left to damage"
 
 random() { echo $(((RANDOM << 15 | RANDOM) % $1)); }
 harm() { # harm FILE KIND
@@ -75,6 +76,7 @@ kind_of() {
     */shard-*) echo "shard" ;;
     */shards/*) echo "shard manifest" ;;
     */state.h5) echo "checkpoint state.h5" ;;
+    */moments-*) echo "checkpoint parts" ;;
     */base/*.h5) echo "shared tensors" ;;
     */base/*) echo "shared tensors' manifest" ;;
     */checkpoints/*/manifest.json) echo "checkpoint manifest" ;;
