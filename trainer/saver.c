@@ -1,6 +1,7 @@
 /*
  * See saver.h.  The copy is made by the rank's pool, so training stands still for a memcpy at the
- * speed of memory; its blocks have the full layout and are mapped, so frozen tensors cost nothing.
+ * speed of memory.  Rank 0's blocks have the full layout and are mapped, so frozen tensors cost
+ * nothing; what a rank copies of shared out moments lies piece behind piece.
  *
  * Refused: fork (unsafe below MPI's memory registration) and copying piece by piece while training
  * goes on (the next update would have to wait for its piece).
@@ -30,11 +31,13 @@ static void choose_groups(struct saver *s)
     }
 }
 
-/* The pieces that this rank owns of the arrays that come in parts. */
+/* The pieces that this rank owns of the arrays that come in parts, and their places in a copy. */
 static mt_status choose_pieces(struct saver *s)
 {
     const struct run *run = s->run;
     s->part.number = run->world->rank;
+    s->moments_count = 0;
+    mt_free(&s->moments_at);
     for (int g = CHECKPOINT_ADAM_M; s->parts && g < CHECKPOINT_GROUPS; g++)
         for (int32_t i = 0; i < run->model.table.count; i++) {
             const struct tensor *t = &run->model.table.entry[i];
@@ -47,7 +50,20 @@ static mt_status choose_pieces(struct saver *s)
                 MT_TRY(checkpoint_part_add(&s->part, (enum checkpoint_group)g, i,
                                            own.begin - t->offset, own.end - t->offset));
         }
+    MT_TRY(mt_alloc(&s->moments_at, s->part.count, sizeof *s->moments_at, "places of moments"));
+    for (int64_t i = 0; i < s->part.count; i++) {
+        s->moments_at[i] = s->moments_count;
+        s->moments_count += s->part.piece[i].end - s->part.piece[i].begin;
+    }
     return MT_OK;
+}
+
+/* Where the numbers of piece i of this rank are trained. */
+static const float *live_piece(const struct saver *s, int64_t i)
+{
+    const struct checkpoint_piece *p = &s->part.piece[i];
+    const float *block = p->group == CHECKPOINT_ADAM_M ? s->run->adam_m : s->run->adam_v;
+    return block + s->run->model.table.entry[p->tensor].offset + p->begin;
 }
 
 static void choose_pinned(struct saver *s)
@@ -75,49 +91,63 @@ done:
     return st;
 }
 
+/* Indices go over the pieces of the part, then, on rank 0, over the phase's. */
 static mt_status copy_piece(void *context, int32_t index, int32_t worker)
 {
     const struct saver *s = context;
     const struct run *run = s->run;
-    const struct update_piece *piece = &run->phase.piece[index];
-    const float *from[CHECKPOINT_GROUPS] = {run->params, run->adam_m, run->adam_v};
-    const uint8_t groups = s->groups[piece->tensor];
-    bool root = run->world->rank == 0;
     (void)worker;
-    for (int g = 0; g < CHECKPOINT_GROUPS; g++) {
-        struct range own;
-        if (root && (groups & CHECKPOINT_BIT(g)))
+    if (index < s->part.count) {
+        const struct checkpoint_piece *own = &s->part.piece[index];
+        memcpy(s->moments + s->moments_at[index], live_piece(s, index),
+               (size_t)(own->end - own->begin) * sizeof(float));
+        return MT_OK;
+    }
+    const struct update_piece *piece = &run->phase.piece[index - s->part.count];
+    const float *from[CHECKPOINT_GROUPS] = {run->params, run->adam_m, run->adam_v};
+    for (int g = 0; g < CHECKPOINT_GROUPS; g++)
+        if (s->groups[piece->tensor] & CHECKPOINT_BIT(g))
             memcpy(s->copy[g] + piece->begin, from[g] + piece->begin,
                    (size_t)(piece->end - piece->begin) * sizeof(float));
-        if (!(groups & CHECKPOINT_PART_BIT(g)))
-            continue;
-        for (struct range_walk w = range_walk_over(&run->phase.owned, piece->begin, piece->end);
-             range_walk_next(&w, &own);)
-            memcpy(s->copy[g] + own.begin, from[g] + own.begin,
-                   (size_t)(own.end - own.begin) * sizeof(float));
-    }
     return MT_OK;
 }
 
-/* Blocks for the copy; without memory for them every save happens in the foreground.  Another phase
- * gets new ones, since a rank then owns other parts: old pages would stay. */
+/* Rank 0's copy has the full layout.  Owned moments lie behind each other, since a full layout of
+ * which every other megabyte is touched would take whole huge pages. */
+static mt_status try_blocks(struct saver *s)
+{
+    static const char what[] = "a copy to save from";
+    int groups = s->run->world->rank != 0 ? 0 : s->parts ? 1 : CHECKPOINT_GROUPS;
+    for (int g = 0; g < groups; g++)
+        if (s->copy[g] == NULL)
+            MT_TRY(mt_alloc(&s->copy[g], s->run->model.table.total, sizeof(float), what));
+    if (s->moments_capacity >= s->moments_count)
+        return MT_OK;
+    mt_free(&s->moments);
+    s->moments_capacity = 0;
+    MT_TRY(mt_alloc(&s->moments, s->moments_count, sizeof(float), what));
+    s->moments_capacity = s->moments_count;
+    return MT_OK;
+}
+
+static void free_blocks(struct saver *s)
+{
+    for (int g = 0; g < CHECKPOINT_GROUPS; g++)
+        mt_free(&s->copy[g]);
+    mt_free(&s->moments);
+    s->moments_capacity = 0;
+}
+
+/* Blocks for the copy; without memory for them every save happens in the foreground. */
 static void make_blocks(struct saver *s)
 {
-    const struct run *run = s->run;
-    for (int g = 0; s->copy_phase != run->machine.phase && g < CHECKPOINT_GROUPS; g++)
-        mt_free(&s->copy[g]);
-    s->copy_phase = run->machine.phase;
-    for (int g = 0; g < CHECKPOINT_GROUPS && !s->cannot_copy; g++) {
-        if (s->copy[g] != NULL || mt_alloc(&s->copy[g], run->model.table.total, sizeof(float),
-                                           "a copy to save from") == MT_OK)
-            continue;
-        log_warning("training stands still while checkpoints are written: %s",
-                    mt_error_peek()->message);
-        mt_error_clear();
-        s->cannot_copy = true;
-    }
-    for (int g = 0; g < CHECKPOINT_GROUPS && s->cannot_copy; g++)
-        mt_free(&s->copy[g]);
+    if (s->cannot_copy || try_blocks(s) == MT_OK)
+        return;
+    log_warning("training stands still while checkpoints are written: %s",
+                mt_error_peek()->message);
+    mt_error_clear();
+    s->cannot_copy = true;
+    free_blocks(s);
 }
 
 static mt_status add_description(void *context, const char *name, const char *bytes, int64_t count)
@@ -176,15 +206,12 @@ static mt_status write_part(struct saver *s)
 {
     const struct run *run = s->run;
     struct checkpoint_part *p = &s->part;
-    const float *live[CHECKPOINT_GROUPS] = {run->params, run->adam_m, run->adam_v};
     if (p->count == 0)
         return MT_OK;
     MT_TRY(checkpoint_part_begin(p, run->job.run_dir, s->step, &run->model.table));
     for (int64_t i = 0; i < p->count; i++) {
-        const struct checkpoint_piece *piece = &p->piece[i];
-        const float *from = s->copied != NULL ? s->copy[piece->group] : live[piece->group];
-        int64_t offset = run->model.table.entry[piece->tensor].offset + piece->begin;
-        MT_TRY(checkpoint_part_write(p, i, from + offset));
+        const float *from = s->copied != NULL ? s->moments + s->moments_at[i] : live_piece(s, i);
+        MT_TRY(checkpoint_part_write(p, i, from));
         atomic_fetch_add(&s->arrays, 1);
     }
     MT_TRY(checkpoint_part_finish(p));
@@ -298,7 +325,8 @@ void saver_start(struct saver *s)
         make_blocks(s);
     beside = beside && !s->cannot_copy;
     if (beside) {
-        s->status = pool_run(run->pool, copy_piece, s, run->phase.piece_count);
+        int64_t pieces = s->part.count + (run->world->rank == 0 ? run->phase.piece_count : 0);
+        s->status = pool_run(run->pool, copy_piece, s, (int32_t)pieces);
         if (s->status != MT_OK) {
             mt_error_get(&s->error);
             return;
@@ -344,8 +372,8 @@ void saver_release(struct saver *s)
     if (s->threaded)
         (void)pthread_join(s->thread, NULL);
     saver_close(s);
-    for (int g = 0; g < CHECKPOINT_GROUPS; g++)
-        mt_free(&s->copy[g]);
+    free_blocks(s);
+    mt_free(&s->moments_at);
     mt_free(&s->groups);
     mt_free(&s->state);
     mt_free(&s->job);

@@ -44,11 +44,13 @@ struct saver {
     /* ranks that write */
     const struct run *run;
     float *copy[CHECKPOINT_GROUPS]; /* flat blocks; made at the first save, kept */
-    int32_t copy_phase;             /* for which they were made */
     bool cannot_copy;               /* no memory for them: saves happen in the foreground */
     uint8_t *groups;                /* [tensors] what the checkpoint holds */
     const uint8_t *copied;          /* [tensors] arrays to be taken from copy; NULL = none */
     struct checkpoint_part part;    /* the moments that this rank writes */
+    float *moments;                 /* their copy, piece behind piece; kept */
+    int64_t *moments_at;            /* [part.count] where each begins */
+    int64_t moments_count, moments_capacity;
     pthread_t thread;
     bool threaded; /* to be joined */
     atomic_bool written;
