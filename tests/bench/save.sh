@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
-# save.sh [--np 1] [--steps 16] [--every 8] [--out DIR]: what a checkpoint of a BERT-base with its optimizer
-# state costs.
+# save.sh [--np 1] [--shard] [--steps 16] [--every 8] [--out DIR]: what a checkpoint of a BERT-base with its
+# optimizer state costs.
 #
 # Trains 12 layers x 768, random weights, in small steps, saves now and then, and prints
 # for each checkpoint its size, the seconds that training stood still, and those that writing took
-# beside it; then the same for a phase that trains the heads alone. Wants 5 GB of memory and of disk
-# (in TMPDIR, or --out), and an idle machine. mttrain in $MTTRAIN.
+# beside it; then the same for a phase that trains the heads alone. --shard: the optimizer state is shared
+# out, and each rank writes its own. Wants 5 GB of memory and of disk (in TMPDIR, or --out), and an
+# idle machine. mttrain in $MTTRAIN.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 mttrain=${MTTRAIN:-$source_dir/build/release/mttrain}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-np=1 steps=16 every=8 out=
+np=1 shard=false steps=16 every=8 out=
 while [ $# -gt 0 ]; do
     case $1 in
     --np) np=$2 && shift ;;
+    --shard) shard=true ;;
     --steps) steps=$2 && shift ;;
     --every) every=$2 && shift ;;
     --out) out=$2 && shift ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" && exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" && exit 2 ;;
     esac
     shift
 done
@@ -36,7 +38,7 @@ data = ( { name = "kinds"; train = [ "$source_dir/jobs/quickstart/train.tsv" ]; 
 tasks = ( { name = "category"; data = "kinds"; labels = [ "personal", "fact", "app" ]; } );
 batch = { sentences = 8; lanes = $np; };
 train = { max_steps = $steps; save_every = "${every}st"; log_every = "1st"; keep_last = 1; keep_phase_ends = false; };
-optimizer = { lr = 1e-5; };
+optimizer = { lr = 1e-5; shard = $shard; };
 phases = ( { name = "all"; until = "1.0run"; train = [ "*" ]; } );
 END_OF_JOB
 show() { # show WHAT RUN
@@ -46,6 +48,8 @@ show() { # show WHAT RUN
             LC_ALL=C printf '%s, step %d: %.1f MB, training stood still for %.3f s, written in %.2f s\n' \
                 "$1" "$step" "$(awk "BEGIN { print $bytes / 1e6 }")" "$stood" "$write"
         done
+    sed -n 's/.*"peak_rss_host_bytes":\([0-9]*\).*/\1/p' "$2/metrics.jsonl" |
+        awk -v what="$1" '{ printf "%s: %.0f MB of memory on the host at the most\n", what, $1 / 1e6 }'
 }
 mpirun -np "$np" "$mttrain" -q "$out/job.cfg" </dev/null
 show "all tensors" "$out/run"
