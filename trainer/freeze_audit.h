@@ -16,9 +16,12 @@ void freeze_audit_adopt(struct run *run, int32_t tensor);
  * Errors: BUG naming the first tensor that changed. */
 mt_status freeze_audit_verify(const struct run *run) MT_CHECKED;
 
-/* Local.  Index of the next trained tensor after `from` whose gradient has been zero in all of its
- * updates, so that its first moment is zero; -1 = none left.  The moments must be whole on this
- * rank (update_gather_moments). */
+/* Collective.  At the end of a phase: looks for trained tensors whose gradient has been zero in all
+ * of their updates, so that their first moments are zero; each rank looks at what it owns.  Errors:
+ * NOMEM, MPI. */
+mt_status freeze_audit_find_untouched(struct run *run) MT_CHECKED;
+
+/* Local.  Index of the next such tensor after `from`; -1 = none left. */
 int32_t freeze_audit_next_untouched(const struct run *run, int32_t from);
 
 #endif

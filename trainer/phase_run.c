@@ -232,5 +232,6 @@ void phase_run_leave(struct run *run)
     mt_free(&phase->piece);
     checkpoint_base_release(&phase->base);
     mt_free(&phase->frozen_hash);
+    mt_free(&phase->touched);
     memset(phase, 0, sizeof *phase);
 }

@@ -69,6 +69,7 @@ struct phase_run {
     struct task_loss loss[MODEL_TASKS_MAX];
     int64_t steps, warmup_steps, decay_steps; /* as planned */
     uint64_t *frozen_hash;                    /* [tensors] at the phase's start */
+    int64_t *touched;                         /* [tensors] had a gradient; known at its end */
     struct checkpoint_base base;              /* of the frozen tensors, once base_known; rank 0 */
     bool base_known;
     double begin_s;

@@ -27,6 +27,7 @@
 #include "trainer/probe_phase.h"
 #include "trainer/resume.h"
 #include "trainer/save.h"
+#include "trainer/save_parts.h"
 #include "trainer/trace.h"
 #include "trainer/update.h"
 #include "trainer/watchdog.h"
@@ -152,14 +153,29 @@ static mt_status evaluate(struct run *run)
     return MT_OK;
 }
 
+/* Before a phase is left, the moments that ranks share out become whole for what comes; at the end
+ * of the run nothing does but its last save, which is made while each rank still owns its part. */
+static mt_status keep_moments(struct run *run)
+{
+    if (run->machine.finished && save_parts_wanted(run)) {
+        MT_TRY(save_checkpoint(run));
+        MT_TRY(save_wait(run));
+        if (run->last_saved_step == run->machine.step)
+            return MT_OK;
+        run->save_due = true; /* it failed, and is tried once more */
+    }
+    return update_gather_moments(run);
+}
+
 static mt_status leave_phase(struct run *run)
 {
     int32_t index = (int32_t)(run->phase.plan - run->plan);
     MT_TRY(save_wait(run)); /* it reads the frozen tensors where they lie */
     MT_TRY(freeze_audit_verify(run));
     run->frozen_checks += run->phase.plan->frozen_tensors;
-    MT_TRY(update_gather_moments(run));
+    MT_TRY(freeze_audit_find_untouched(run));
     event_phase_end(run, index);
+    MT_TRY(keep_moments(run));
     phase_run_leave(run);
     run->save_due = run->save_due || run->job.train.keep_phase_ends;
     return MT_OK;
