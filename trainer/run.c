@@ -404,6 +404,11 @@ static mt_status create_blocks(struct run *run, const struct source *source)
     MT_TRY(mt_alloc(&run->params, table->total, sizeof(float), "parameters"));
     MT_TRY(mt_alloc(&run->adam_m, table->total, sizeof(float), "first moments"));
     MT_TRY(mt_alloc(&run->adam_v, table->total, sizeof(float), "second moments"));
+    if (run->job.optimizer.shard &&
+        run->world->size > 1) { /* a rank owns a stretch of each bucket */
+        mt_scatter(run->adam_m);
+        mt_scatter(run->adam_v);
+    }
     MT_TRY(mt_alloc(&run->adam_steps, table->count, sizeof(int64_t), "update counts"));
     for (int32_t i = 0; i < table->count; i++)
         model_init_tensor(&run->model, i, (uint64_t)run->job.seed, run->params);

@@ -160,6 +160,17 @@ void mt_discard(void *block, int64_t first, int64_t count, size_t size)
     memset(begin, 0, (size_t)(end - begin));
 }
 
+void mt_scatter(void *block)
+{
+#ifdef MADV_NOHUGEPAGE
+    struct header *h = header_of(block);
+    if (h->mapped_bytes > 0)
+        (void)madvise(h, h->mapped_bytes, MADV_NOHUGEPAGE);
+#else
+    (void)block;
+#endif
+}
+
 void mt_memory_stats(struct mt_memory_stats *out)
 {
     out->live_blocks = atomic_load(&live_blocks);

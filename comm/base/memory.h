@@ -32,6 +32,11 @@ void mt_free(void *address);
  * the block is large: what is not touched afterwards costs no memory. */
 void mt_discard(void *block, int64_t first, int64_t count, size_t size);
 
+/* Local.  For a large block that has not been touched yet and of which only scattered stretches
+ * will be: asks for pages of the usual size, since one byte would make a whole huge page of memory
+ * its own. */
+void mt_scatter(void *block);
+
 struct mt_memory_stats {
     int64_t live_blocks;
     int64_t live_bytes;

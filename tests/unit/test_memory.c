@@ -6,6 +6,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <sys/mman.h>
+
 #include "comm/base/memory.h"
 
 static struct mt_memory_stats stats(void)
@@ -139,6 +141,29 @@ static void threads_keep_the_counters_right(void **state)
     assert_int_equal(after.allocations, before.allocations + 8000);
 }
 
+static void a_scattered_block_takes_only_the_pages_that_are_touched(void **state)
+{
+    (void)state;
+    enum { BYTES = 64 << 20, STRIDE = 1 << 20, PAGE_BYTES = 4096 };
+    static unsigned char resident[BYTES / PAGE_BYTES];
+    char *block;
+    int pages = 0;
+    assert_int_equal(mt_alloc(&block, BYTES, 1, "a block"), MT_OK);
+    mt_scatter(block);
+    for (int at = 0; at < BYTES; at += STRIDE)
+        block[at] = 1;
+    char *first = block - (uintptr_t)block % PAGE_BYTES;
+    assert_int_equal(mincore(first, BYTES, resident), 0);
+    for (int i = 0; i < BYTES / PAGE_BYTES; i++)
+        pages += resident[i] & 1;
+    /* the first huge page may have come with the block's own header */
+    assert_in_range(pages, BYTES / STRIDE, BYTES / STRIDE + (2 << 20) / PAGE_BYTES);
+    mt_free(&block);
+    assert_int_equal(mt_alloc(&block, 16, 1, "a small block"), MT_OK);
+    mt_scatter(block); /* does nothing */
+    mt_free(&block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +174,7 @@ int main(void)
         cmocka_unit_test(the_chosen_allocation_fails_once),
         cmocka_unit_test(failed_growing_leaves_the_block),
         cmocka_unit_test(threads_keep_the_counters_right),
+        cmocka_unit_test(a_scattered_block_takes_only_the_pages_that_are_touched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
