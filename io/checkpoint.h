@@ -108,7 +108,7 @@ mt_status checkpoint_commit(struct checkpoint_writer *w) MT_CHECKED;
 /* Local.  Removes what was not committed; frees. */
 void checkpoint_discard(struct checkpoint_writer **w);
 
-struct checkpoint_reader;
+struct checkpoint_reader; /* of one thread at a time */
 
 /* Local.  Opens a checkpoint folder.  check_hashes: read every file and compare (needed once, by
  * one rank); otherwise only the manifest and the sizes are checked.  Owns: the caller, until
@@ -135,14 +135,14 @@ bool checkpoint_is_shared(const struct checkpoint_reader *r, int32_t tensor); /*
 
 /* Local.  Reads an array of the reader's own tensor index; dst has its count of floats.
  * Errors: IO; DATA where the checkpoint has no such array. */
-mt_status checkpoint_read_tensor(const struct checkpoint_reader *r, enum checkpoint_group group,
+mt_status checkpoint_read_tensor(struct checkpoint_reader *r, enum checkpoint_group group,
                                  int32_t tensor, float *dst) MT_CHECKED;
 
 /* Local.  Fills a flat block by the names of `table`.  present (may be NULL for parameters):
  * [table->count] answers which tensors the group has; those without stay as they were.  For
  * CHECKPOINT_PARAMS every tensor must be there.  Errors: IO; DATA for a missing tensor or another
  * shape. */
-mt_status checkpoint_read_block(const struct checkpoint_reader *r, enum checkpoint_group group,
+mt_status checkpoint_read_block(struct checkpoint_reader *r, enum checkpoint_group group,
                                 const struct tensor_table *table, float *flat,
                                 uint8_t *present) MT_CHECKED;
 
@@ -154,8 +154,7 @@ mt_status checkpoint_read_text(const struct checkpoint_reader *r, const char *na
  * shape, parameter bytes and, where present (params_only: never), those of adam_m and adam_v.  The
  * same whatever rank count wrote it and whether tensors are shared or copied.  Errors: IO, NOMEM.
  */
-mt_status checkpoint_hash(const struct checkpoint_reader *r, bool params_only,
-                          uint64_t *out) MT_CHECKED;
+mt_status checkpoint_hash(struct checkpoint_reader *r, bool params_only, uint64_t *out) MT_CHECKED;
 
 /* The folder of checkpoints (checkpoint_store.c). */
 

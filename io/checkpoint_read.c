@@ -18,12 +18,14 @@
 #include "io/checkpoint_paths.h"
 #include "io/file.h"
 
-enum { BLOCK_FLOATS = 1 << 16 };
+enum { BLOCK_FLOATS = 1 << 16, OPEN_FILES_MAX = 128 };
 
 struct checkpoint_reader {
     char path[CHECKPOINT_PATH_BYTES];   /* resolved: no link in it */
     char folder[CHECKPOINT_PATH_BYTES]; /* the one above */
     struct manifest manifest;
+    int *fd; /* [file_count] kept open once arrays are read from them; -1 = is not */
+    int32_t open_files;
 };
 
 static mt_status path_of_file(char **out, const struct checkpoint_reader *r, int32_t file)
@@ -88,6 +90,9 @@ static mt_status open_reader(struct checkpoint_reader *r, const char *path, bool
     if (r->manifest.step < 0 || (step >= 0 && step != r->manifest.step))
         return MT_FAIL(MT_DATA, "%s: its manifest is of another checkpoint, step %" PRId64, path,
                        r->manifest.step);
+    MT_TRY(mt_alloc(&r->fd, r->manifest.file_count, sizeof *r->fd, "files of a checkpoint"));
+    for (int32_t i = 0; i < r->manifest.file_count; i++)
+        r->fd[i] = -1;
     for (int32_t i = 0; i < r->manifest.file_count; i++)
         MT_TRY(check_file(r, i, check_hashes));
     return MT_OK;
@@ -110,6 +115,9 @@ void checkpoint_close(struct checkpoint_reader **r)
 {
     if (*r == NULL)
         return;
+    for (int32_t i = 0; (*r)->fd != NULL && i < (*r)->manifest.file_count; i++)
+        file_fd_close(&(*r)->fd[i]);
+    mt_free(&(*r)->fd);
     manifest_release(&(*r)->manifest);
     mt_free(r);
 }
@@ -167,24 +175,30 @@ bool checkpoint_is_shared(const struct checkpoint_reader *r, int32_t tensor)
     return file >= 0 && r->manifest.file[file].shared;
 }
 
-static mt_status read_floats(const struct checkpoint_reader *r, int32_t file, int64_t offset,
+/* A tensor's pieces alternate between files, and opening one costs a network file system a message:
+ * so they stay open, as far as a process may have as many. */
+static mt_status read_floats(struct checkpoint_reader *r, int32_t file, int64_t offset,
                              int64_t count, float *dst)
 {
     char *path;
-    int fd = -1;
     MT_TRY(path_of_file(&path, r, file));
-    mt_status st;
-    MT_TRY_GOTO(st, file_fd_open(&fd, NULL, path), done);
-    MT_TRY_GOTO(st, file_fd_read_at(fd, dst, count * (int64_t)sizeof *dst, offset, path), done);
+    mt_status st = MT_OK;
+    bool opens = r->fd[file] < 0;
+    if (opens)
+        MT_TRY_GOTO(st, file_fd_open(&r->fd[file], NULL, path), done);
+    st = file_fd_read_at(r->fd[file], dst, count * (int64_t)sizeof *dst, offset, path);
+    if (opens && r->open_files >= OPEN_FILES_MAX)
+        file_fd_close(&r->fd[file]);
+    else
+        r->open_files += opens;
 done:
-    file_fd_close(&fd);
     mt_free(&path);
     return st;
 }
 
 /* Reads `count` floats of an array from its element `first`. */
-static mt_status read_part(const struct checkpoint_reader *r, enum checkpoint_group group,
-                           int32_t tensor, int64_t first, int64_t count, float *dst)
+static mt_status read_part(struct checkpoint_reader *r, enum checkpoint_group group, int32_t tensor,
+                           int64_t first, int64_t count, float *dst)
 {
     const int64_t word = (int64_t)sizeof *dst;
     const struct manifest_place *p = manifest_place_of(&r->manifest, group, tensor);
@@ -204,13 +218,13 @@ static mt_status read_part(const struct checkpoint_reader *r, enum checkpoint_gr
     return MT_OK;
 }
 
-mt_status checkpoint_read_tensor(const struct checkpoint_reader *r, enum checkpoint_group group,
+mt_status checkpoint_read_tensor(struct checkpoint_reader *r, enum checkpoint_group group,
                                  int32_t tensor, float *dst)
 {
     return read_part(r, group, tensor, 0, r->manifest.table.entry[tensor].count, dst);
 }
 
-mt_status checkpoint_read_block(const struct checkpoint_reader *r, enum checkpoint_group group,
+mt_status checkpoint_read_block(struct checkpoint_reader *r, enum checkpoint_group group,
                                 const struct tensor_table *table, float *flat, uint8_t *present)
 {
     for (int32_t i = 0; i < table->count; i++) {
@@ -253,7 +267,7 @@ mt_status checkpoint_read_text(const struct checkpoint_reader *r, const char *na
     return MT_FAIL(MT_DATA, "%s: has no %s", r->path, name);
 }
 
-static mt_status hash_array(const struct checkpoint_reader *r, enum checkpoint_group group,
+static mt_status hash_array(struct checkpoint_reader *r, enum checkpoint_group group,
                             int32_t tensor, float *block, struct hash64 *h)
 {
     int64_t count = r->manifest.table.entry[tensor].count;
@@ -266,7 +280,7 @@ static mt_status hash_array(const struct checkpoint_reader *r, enum checkpoint_g
     return MT_OK;
 }
 
-mt_status checkpoint_hash(const struct checkpoint_reader *r, bool params_only, uint64_t *out)
+mt_status checkpoint_hash(struct checkpoint_reader *r, bool params_only, uint64_t *out)
 {
     float *block;
     struct hash64 h;

@@ -13,7 +13,7 @@
 
 enum { TEXT_MAX = 1 << 16, ELEMENTS_MAX = 1 << 20 };
 
-static void read_all(const struct checkpoint_reader *r)
+static void read_all(struct checkpoint_reader *r)
 {
     const struct tensor_table *table = checkpoint_table(r);
     for (int32_t i = 0; i < table->count && i < 64; i++) {
