@@ -174,7 +174,8 @@ static mt_status prepare_steps(struct run *run, const struct phase_plan *plan)
     else
         MT_ALL(run->world, range_list_of(&run->phase.owned, &run->model.table, plan->trainable));
     update_drop_foreign_moments(run);
-    return MT_OK;
+    run->phase.owned_ranges = run->phase.owned.count;
+    return comm_sum_i64(run->world, &run->phase.owned_ranges, 1);
 }
 
 mt_status phase_run_enter(struct run *run)

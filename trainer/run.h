@@ -60,6 +60,7 @@ struct phase_run {
     int32_t piece_count;
     struct range_list ranges; /* of the trainable tensors */
     struct range_list owned;  /* the part that this rank updates */
+    int64_t owned_ranges;     /* of all ranks together */
     struct row_set rows;      /* of the word embeddings that a step uses; rows.rows = 0: all */
     struct lanes *lanes;
     struct reducer *reducer;

@@ -5,7 +5,8 @@
 #include "trainer/run.h"
 
 /* Local.  Whether a save is now to be made in parts, the same on all ranks: where the moments are
- * shared out, and not over more ranks than a checkpoint has files for. */
+ * shared out, and neither over more ranks than a checkpoint has files for nor in more pieces than
+ * its manifest can tell of. */
 bool save_parts_wanted(const struct run *run);
 
 /* Collective.  When every rank has written its part: tells rank 0's writer of all of them, and
