@@ -468,7 +468,8 @@ static const struct option optimizer_rows[] = {
      .change = SAFE,
      .offset = FIELD(job_optimizer, shard),
      .fallback = "false",
-     .help = "each rank keeps only its part of the moments (memory)"},
+     .help = "each rank keeps only its part of the moments (memory), and writes it itself when the "
+             "run is saved"},
     {.key = "shape",
      .type = OPTION_CHOICE,
      .change = TRAJ,
