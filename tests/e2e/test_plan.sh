@@ -49,6 +49,17 @@ for reduction in exact mpi; do
         done
     done
 done
+# What is copied for a save, in bytes: 12 a parameter on rank 0; with shared out moments 4 there, and 8 over the ranks.
+for np in 1 2; do
+    for shard in false true; do
+        plan "$np" "$MTTRAIN" plan job.cfg -q --schedule full --set run_dir=runs/not-there --set "optimizer.shard=$shard" \
+            --json >plan.json 2>plan.err || fail "plan: $(cat plan.err)"
+        phase=$(python3 -c 'import json; print(json.load(open("plan.json"))["phases"][0]["name"])')
+        trained=$(planned trainable_parameters "$phase")
+        echo "np $np, shard $shard: $(($(planned memory_bytes.copy "$phase") / trained)) $(($(planned memory_bytes.copy_owned "$phase") / trained))"
+    done
+done >copies
+equal "what is copied for a save" "np 1, shard false: 12 0;np 1, shard true: 12 0;np 2, shard false: 12 0;np 2, shard true: 8 4" "$(paste -sd ';' copies)"
 dir=runs/sharded
 must 3 job.cfg -q --schedule full --set "run_dir=$dir" --set optimizer.shard=true --set "$dense" &&
     plan 3 "$MTTRAIN" plan job.cfg -q --schedule full --set optimizer.shard=true --set "$dense" --json >plan.json 2>plan.err &&
