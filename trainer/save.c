@@ -61,9 +61,9 @@ mt_status save_proceed(struct run *run)
     if (!s->under_way)
         return MT_OK;
     double begin_s = clock_now_s();
-    bool writes = run->world->rank == 0 || (s->parts && !s->sealing);
-    watchdog_beat(writes ? WATCHDOG_SAVE : WATCHDOG_BOUNDARY);
-    mt_status st = comm_agree(run->world, saver_finish(s));
+    mt_status st = saver_finish(s); /* beats as long as its thread comes forward */
+    watchdog_beat(WATCHDOG_BOUNDARY);
+    st = comm_agree(run->world, st);
     bool seals = st == MT_OK && s->parts && !s->sealing;
     if (seals)
         st = save_parts_gather(run);
