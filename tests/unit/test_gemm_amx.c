@@ -161,12 +161,42 @@ static void what_is_there_and_the_bias_are_added_to_the_complete_sum(void **stat
     release(&o);
 }
 
+static void rounding_a_panel_and_reading_it_are_those_of_bf16(void **state)
+{
+    (void)state;
+    enum { WIDE = GEMM_AMX_PANEL, ROWS = 5, STRIDE = 64 };
+    static const int64_t columns[] = {1, 16, 17, 31, 32};
+    if (!gemm_amx_has())
+        skip();
+    float *panel = numbers(ROWS * WIDE, 1), *bias = numbers(WIDE, 2), read[ROWS * WIDE];
+    _Alignas(64) uint16_t aligned[ROWS * STRIDE + 1];
+    panel[3] = INFINITY, panel[WIDE + 5] = NAN, panel[2 * WIDE] = -0.0f;
+    for (size_t i = 0; i < 2 * (sizeof columns / sizeof *columns); i++) {
+        int64_t count = columns[i / 2];
+        uint16_t *to = aligned + i % 2; /* whole lines, or not */
+        const float *add = i % 3 ? bias : NULL;
+        memset(aligned, 0x55, sizeof aligned);
+        gemm_amx_store_half(to, STRIDE, panel, add, ROWS, count);
+        gemm_amx_load_half(read, to, STRIDE, ROWS, count);
+        for (int64_t at = 0; at < ROWS * WIDE; at++) {
+            int64_t row = at / WIDE, column = at % WIDE;
+            uint16_t is = to[row * STRIDE + column];
+            uint16_t want = column < count ? bf16_of(panel[at] + (add ? add[column] : 0)) : 0x5555;
+            float back = column < count ? bf16_value(want) : 0;
+            assert_int_equal(is, want);
+            assert_memory_equal(&read[at], &back, sizeof back);
+        }
+    }
+    free(panel), free(bias);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_those_of_the_manual_to_the_last_bit),
         cmocka_unit_test(bits_of_a_row_do_not_depend_on_the_number_of_rows),
         cmocka_unit_test(what_is_there_and_the_bias_are_added_to_the_complete_sum),
+        cmocka_unit_test(rounding_a_panel_and_reading_it_are_those_of_bf16),
     };
     return cmocka_run_group_tests(tests, need_amx, NULL);
 }

@@ -154,38 +154,18 @@ struct amx_activation {
 
 enum { PANEL = GEMM_AMX_PANEL };
 
-/* A panel to or from the rows of a matrix in bf16; zeros beyond its columns. */
-static KERNEL void store_half(uint16_t *restrict to, int64_t stride, const real *restrict from,
-                              int64_t rows, int64_t columns)
-{
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t j = 0; j < columns; j++)
-            to[r * stride + j] = bf16_of(from[r * PANEL + j]);
-}
-
-static KERNEL void load_half(real *restrict to, const uint16_t *restrict from, int64_t stride,
-                             int64_t rows, int64_t columns)
-{
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t j = 0; j < columns; j++)
-            to[r * PANEL + j] = (real)bf16_value(from[r * stride + j]);
-        for (int64_t j = columns; j < PANEL; j++)
-            to[r * PANEL + j] = 0;
-    }
-}
-
 static void activation_finish_forward(void *context, real *sums, int64_t row, int64_t rows,
                                       int64_t column, int64_t columns)
 {
     const struct amx_activation *c = context;
     int64_t at = row * c->F + column;
-    real g[PANEL * PANEL];
-    for (int64_t r = 0; r < rows; r++)
-        add(sums + r * PANEL, c->bias + column, columns);
-    store_half(c->a->half + at, c->F, sums, rows, columns);
-    load_half(sums, c->a->half + at, c->F, rows, columns);
-    activation_values(c->a->act, rows * PANEL, sums, g);
-    store_half(c->g + at, c->F, g, rows, columns);
+    uint16_t half[PANEL * PANEL];
+    real u[PANEL * PANEL], g[PANEL * PANEL];
+    gemm_amx_store_half(half, PANEL, sums, c->bias + column, rows, columns);
+    gemm_amx_load_half(u, half, PANEL, rows, columns);
+    activation_values(c->a->act, rows * PANEL, u, g);
+    gemm_amx_store_half(c->a->half + at, c->F, u, NULL, rows, columns);
+    gemm_amx_store_half(c->g + at, c->F, g, NULL, rows, columns);
 }
 
 static void activation_finish_backward(void *context, real *sums, int64_t row, int64_t rows,
@@ -193,11 +173,11 @@ static void activation_finish_backward(void *context, real *sums, int64_t row, i
 {
     const struct amx_activation *c = context;
     int64_t at = row * c->F + column;
-    real u[PANEL * PANEL] = {0}, g[PANEL * PANEL];
-    load_half(u, c->a->half + at, c->F, rows, columns);
+    real u[PANEL * PANEL], g[PANEL * PANEL];
+    gemm_amx_load_half(u, c->a->half + at, c->F, rows, columns);
     activation_slopes(c->a->act, rows * PANEL, u, g, sums);
-    store_half(c->g + at, c->F, g, rows, columns);
-    store_half(c->du + at, c->F, sums, rows, columns);
+    gemm_amx_store_half(c->g + at, c->F, g, NULL, rows, columns);
+    gemm_amx_store_half(c->du + at, c->F, sums, NULL, rows, columns);
     for (int64_t r = 0; r < rows; r++)
         add(c->dbias + column, sums + r * PANEL, columns);
 }
@@ -223,14 +203,14 @@ struct operand dense_activation_forward(const struct dense *d, const struct dens
 /* act(u) alone. */
 static void activation_again(const struct dense *d, const struct dense_activation *a, int64_t F)
 {
-    real u[PANEL * PANEL] = {0}, g[PANEL * PANEL];
+    real u[PANEL * PANEL], g[PANEL * PANEL];
     for (int64_t row = 0; row < d->N; row += PANEL)
         for (int64_t j = 0; j < F; j += PANEL) {
             int64_t rows = d->N - row < PANEL ? d->N - row : PANEL, at = row * F + j;
             int64_t columns = F - j < PANEL ? F - j : PANEL;
-            load_half(u, a->half + at, F, rows, columns);
+            gemm_amx_load_half(u, a->half + at, F, rows, columns);
             activation_values(a->act, rows * PANEL, u, g);
-            store_half(d->room->b + at, F, g, rows, columns);
+            gemm_amx_store_half(d->room->b + at, F, g, NULL, rows, columns);
         }
     timing_mark(TIMING_ACTIVATION);
 }

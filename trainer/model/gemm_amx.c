@@ -265,6 +265,40 @@ static AMX void finish_full(void *context, real *sums, int64_t row, int64_t rows
     }
 }
 
+AMX void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, const real *bias,
+                             int64_t rows, int64_t columns)
+{
+    __mmask32 mask = first(columns);
+    __m512 low = _mm512_setzero_ps(), high = _mm512_setzero_ps();
+    bool streams = columns == WIDE && (((uintptr_t)to | (uintptr_t)(stride * 2)) & 63) == 0;
+    if (bias) {
+        low = _mm512_maskz_loadu_ps((__mmask16)mask, bias);
+        high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), bias + 16);
+    }
+    for (int64_t r = 0; r < rows; r++, panel += WIDE, to += stride) {
+        __m512 a = _mm512_add_ps(_mm512_loadu_ps(panel), low);
+        __m512 b = _mm512_add_ps(_mm512_loadu_ps(panel + 16), high);
+        __m512i both = (__m512i)_mm512_cvtne2ps_pbh(b, a);
+        if (streams)
+            _mm512_stream_si512((void *)to, both);
+        else
+            _mm512_mask_storeu_epi16(to, mask, both);
+    }
+}
+
+AMX void gemm_amx_load_half(real *panel, const uint16_t *from, int64_t stride, int64_t rows,
+                            int64_t columns)
+{
+    __mmask32 mask = first(columns);
+    for (int64_t r = 0; r < rows; r++, panel += WIDE, from += stride) {
+        __m512i both = _mm512_maskz_loadu_epi16(mask, from);
+        __m512i a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(both));
+        __m512i b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1));
+        _mm512_storeu_si512(panel, _mm512_slli_epi32(a, 16));
+        _mm512_storeu_si512(panel + 16, _mm512_slli_epi32(b, 16));
+    }
+}
+
 /* Eight tiles of 16 rows of 64 bytes, as the instruction reads it.  A constant: the compiler does
  * not know that the instruction reads more than its first bytes. */
 static const struct {
@@ -400,6 +434,20 @@ void gemm_amx(struct gemm_amx_result to, struct gemm_amx_matrix a, struct gemm_a
               int64_t m, int64_t n, int64_t k)
 {
     (void)to, (void)a, (void)b, (void)m, (void)n, (void)k;
+    __builtin_trap();
+}
+
+void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, const real *bias,
+                         int64_t rows, int64_t columns)
+{
+    (void)to, (void)stride, (void)panel, (void)bias, (void)rows, (void)columns;
+    __builtin_trap();
+}
+
+void gemm_amx_load_half(real *panel, const uint16_t *from, int64_t stride, int64_t rows,
+                        int64_t columns)
+{
+    (void)panel, (void)from, (void)stride, (void)rows, (void)columns;
     __builtin_trap();
 }
 

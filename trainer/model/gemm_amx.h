@@ -43,6 +43,15 @@ struct gemm_amx_result {
 void gemm_amx(struct gemm_amx_result to, struct gemm_amx_matrix a, struct gemm_amx_matrix b,
               int64_t m, int64_t n, int64_t k);
 
+/* Local.  Rows of a panel, each plus bias[columns] (NULL: none), rounded into to[rows,columns],
+ * rows `stride` apart, past the caches where whole lines allow it. */
+void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, const real *bias,
+                         int64_t rows, int64_t columns);
+
+/* Local.  panel[rows][32] of from[rows,columns]; zeros beyond the columns. */
+void gemm_amx_load_half(real *panel, const uint16_t *from, int64_t stride, int64_t rows,
+                        int64_t columns);
+
 /* A matrix in float as a result. */
 struct gemm_amx_full {
     real *at;
