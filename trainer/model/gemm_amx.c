@@ -147,22 +147,24 @@ static ALWAYS AMX void pack_step(char *to, const struct gemm_amx_matrix *x, bool
         _mm512_store_si512(to + 64 * r, t[r]);
 }
 
-/* Strips or panels one after the other, each with all its steps. */
+/* Strips or panels one after the other, each with all its steps; the matrix is read in the order
+ * in which it lies. */
 static ALWAYS AMX void pack_as(char *to, const struct gemm_amx_matrix *x, bool half, bool along_k,
                                bool transposes, struct part p)
 {
-    int64_t steps = round_up(p.depth, STEP) / STEP;
-    for (int64_t s = 0; s < steps; s++)
-        for (int64_t j = 0; j < p.count; j += WIDE) {
-            struct part one = {p.i + j, smaller(WIDE, p.count - j), p.k + s * STEP,
-                               smaller(STEP, p.depth - s * STEP)};
-            char *at = to + (j / WIDE * steps + s) * STEP_BYTES;
-            if (one.count == WIDE && one.depth == STEP)
-                pack_step(at, x, half, along_k, transposes,
-                          (struct part){one.i, WIDE, one.k, STEP});
-            else
-                pack_step(at, x, half, along_k, transposes, one);
-        }
+    int64_t steps = round_up(p.depth, STEP) / STEP, all = (p.count + WIDE - 1) / WIDE * steps;
+    for (int64_t at = 0; at < all; at++) {
+        int64_t s = along_k ? at % steps : at / (all / steps);
+        int64_t j = (along_k ? at / steps : at % (all / steps)) * WIDE;
+        struct part one = {p.i + j, smaller(WIDE, p.count - j), p.k + s * STEP,
+                           smaller(STEP, p.depth - s * STEP)};
+        char *place = to + (j / WIDE * steps + s) * STEP_BYTES;
+        if (one.count == WIDE && one.depth == STEP)
+            pack_step(place, x, half, along_k, transposes,
+                      (struct part){one.i, WIDE, one.k, STEP});
+        else
+            pack_step(place, x, half, along_k, transposes, one);
+    }
 }
 
 /* Strips of rows that lie along k already: copied a row at a time, as memory likes to be read. */
