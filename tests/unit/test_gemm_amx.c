@@ -43,7 +43,14 @@ static uint16_t *rounded(const float *x, int64_t count)
 /* op(x)[row][column] of a matrix as gemm_amx takes it, rounded. */
 static float element(const struct gemm_amx_matrix *x, int64_t row, int64_t column)
 {
-    int64_t at = x->transposed ? column * x->stride + row : row * x->stride + column;
+    if (x->transposed) {
+        int64_t swap = row;
+        row = column, column = swap;
+    }
+    int64_t at = row * x->stride + column;
+    if (x->blocked)
+        at = gemm_amx_block_at(x->stride, row / 32 * 32, column / 32 * 32) + row % 32 * 32 +
+             column % 32;
     return bf16_value(x->half ? x->half[at] : bf16_of(x->full[at]));
 }
 
@@ -62,12 +69,25 @@ static float model(const struct gemm_amx_matrix *a, const struct gemm_amx_matrix
     return sum;
 }
 
-static const int64_t shapes[][3] = {{1, 1, 1},      {1, 3, 64},    {7, 65, 33},
-                                    {33, 31, 257},  {64, 7, 48},   {65, 97, 96},
-                                    {130, 300, 70}, {40, 800, 40}, {400, 40, 1100}};
-enum { SHAPES = sizeof shapes / sizeof *shapes, KINDS = 16 };
+static const int64_t shapes[][3] = {{1, 1, 1},       {1, 3, 64},     {7, 65, 33},    {33, 31, 257},
+                                    {64, 7, 48},     {65, 97, 96},   {130, 300, 70}, {40, 800, 40},
+                                    {400, 40, 1100}, {390, 780, 270}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, KINDS = 64 };
 
-/* The kinds of operands: which is transposed, which is float. */
+/* A matrix in blocks, with what is not a number below its last row. */
+static uint16_t *in_blocks(const float *x, int64_t rows, int64_t columns)
+{
+    int64_t count = gemm_amx_blocked(rows, columns);
+    uint16_t *to = aligned_alloc(64, (size_t)count * sizeof *to);
+    assert_non_null(to);
+    for (int64_t i = 0; i < count; i++)
+        to[i] = 0x7fc0;
+    for (int64_t row = 0; row < rows; row++)
+        gemm_amx_block_row(to, row, x + row * columns, columns);
+    return to;
+}
+
+/* The kinds of operands: which is transposed, which is float, which lies in blocks. */
 struct operands {
     float *a, *b;
     uint16_t *a_half, *b_half;
@@ -79,10 +99,13 @@ static void make(struct operands *o, int kind, int64_t m, int64_t n, int64_t k)
     bool ta = kind & 1, tb = kind & 2;
     o->a = numbers(m * k, 1);
     o->b = numbers(k * n, 2);
-    o->a_half = rounded(o->a, m * k);
-    o->b_half = rounded(o->b, k * n);
-    o->left = (struct gemm_amx_matrix){kind & 4 ? NULL : o->a_half, o->a, ta ? m : k, ta};
-    o->right = (struct gemm_amx_matrix){kind & 8 ? NULL : o->b_half, o->b, tb ? k : n, tb};
+    bool blocks_a = kind & 16, blocks_b = kind & 32;
+    o->a_half = blocks_a ? in_blocks(o->a, ta ? k : m, ta ? m : k) : rounded(o->a, m * k);
+    o->b_half = blocks_b ? in_blocks(o->b, tb ? n : k, tb ? k : n) : rounded(o->b, k * n);
+    o->left = (struct gemm_amx_matrix){kind & 4 ? NULL : o->a_half, o->a, ta ? m : k, ta,
+                                       blocks_a && !(kind & 4)};
+    o->right = (struct gemm_amx_matrix){kind & 8 ? NULL : o->b_half, o->b, tb ? k : n, tb,
+                                        blocks_b && !(kind & 8)};
 }
 
 static void release(struct operands *o)
@@ -101,7 +124,7 @@ static void sums_are_those_of_the_manual_to_the_last_bit(void **state)
         make(&o, s % KINDS, m, n, k);
         float *c = numbers(m * n, 3);
         gemm_amx_full((struct gemm_amx_full){c, n, false, NULL}, o.left, o.right, m, n, k);
-        for (int64_t at = 0; at < m * n; at += 1 + at % 7) {
+        for (int64_t at = 0; at < m * n; at += 1 + at % 7 + m * n / 2000) {
             float want = model(&o.left, &o.right, at / n, at % n, k);
             if (c[at] != want)
                 fail_msg("kind %d, [%lld x %lld x %lld] at %lld: %.9g instead of %.9g", s % KINDS,
@@ -161,6 +184,27 @@ static void what_is_there_and_the_bias_are_added_to_the_complete_sum(void **stat
     release(&o);
 }
 
+static void a_row_in_blocks_is_rounded_and_ends_in_zeros(void **state)
+{
+    (void)state;
+    static const int64_t columns[] = {1, 31, 32, 33, 100};
+    enum { ROWS = 35 };
+    if (!gemm_amx_has())
+        skip();
+    for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
+        int64_t count = columns[c];
+        float *x = numbers(ROWS * count, 1);
+        uint16_t *half = rounded(x, ROWS * count), *blocks = in_blocks(x, ROWS, count);
+        for (int64_t row = 0; row < 64; row++)
+            for (int64_t j = 0; j < gemm_amx_blocks(count) * 32; j++) {
+                int64_t at = gemm_amx_block_at(count, row / 32 * 32, j / 32 * 32);
+                uint16_t want = row >= ROWS ? 0x7fc0 : j >= count ? 0 : half[row * count + j];
+                assert_int_equal(blocks[at + row % 32 * 32 + j % 32], want);
+            }
+        free(x), free(half), free(blocks);
+    }
+}
+
 static void rounding_a_panel_and_reading_it_are_those_of_bf16(void **state)
 {
     (void)state;
@@ -196,6 +240,7 @@ int main(void)
         cmocka_unit_test(sums_are_those_of_the_manual_to_the_last_bit),
         cmocka_unit_test(bits_of_a_row_do_not_depend_on_the_number_of_rows),
         cmocka_unit_test(what_is_there_and_the_bias_are_added_to_the_complete_sum),
+        cmocka_unit_test(a_row_in_blocks_is_rounded_and_ends_in_zeros),
         cmocka_unit_test(rounding_a_panel_and_reading_it_are_those_of_bf16),
     };
     return cmocka_run_group_tests(tests, need_amx, NULL);

@@ -31,11 +31,15 @@ void dense_room_plan(struct dense_room *room, struct arena *a, const struct mode
         return;
     room->amx = gemm_by_amx();
     if (room->amx) {
-        room->a = ARENA_TAKE(a, uint16_t, N * m->config.intermediate_size);
-        room->b = backward ? ARENA_TAKE(a, uint16_t, N * m->config.intermediate_size) : NULL;
+        int64_t inner = gemm_amx_blocked(N, m->config.intermediate_size);
+        int64_t outer = gemm_amx_blocked(N, H), most = larger(inner, outer);
+        room->a = ARENA_TAKE(a, uint16_t, most);
+        room->b = backward ? ARENA_TAKE(a, uint16_t, most) : NULL;
+        room->c = ARENA_TAKE(a, uint16_t, outer);
+        room->inner = room->c;
         return;
     }
-    room->a = ARENA_TAKE(a, uint16_t, N * wide);
+    room->a = room->inner = ARENA_TAKE(a, uint16_t, N * wide);
     room->b = backward ? ARENA_TAKE(a, uint16_t, N * wide) : NULL;
     room->c = backward ? ARENA_TAKE(a, uint16_t, N * H) : NULL;
     room->w = ARENA_TAKE(a, uint16_t, H * wide);
@@ -55,20 +59,23 @@ static bool in_bf16(const struct dense *d)
 
 static struct gemm_amx_matrix amx_operand(struct operand x, int64_t columns, bool transposed)
 {
-    return (struct gemm_amx_matrix){x.rounded, x.at, columns, transposed};
+    return (struct gemm_amx_matrix){x.rounded, x.at, columns, transposed, true};
 }
 
 static struct gemm_amx_matrix amx_weight(const struct dense *d, int32_t weight, int64_t in,
                                          bool transposed)
 {
-    return (struct gemm_amx_matrix){NULL, weights_at(d->w, weight), in, transposed};
+    return (struct gemm_amx_matrix){NULL, weights_at(d->w, weight), in, transposed, false};
 }
 
 struct operand dense_operand(const struct dense *d, const real *x, int64_t columns, uint16_t *to)
 {
-    if (!in_bf16(d))
+    if (to == NULL)
         return (struct operand){x, NULL};
-    bf16_round(to, x, d->N * columns);
+    if (!d->room->amx)
+        bf16_round(to, x, d->N * columns);
+    for (int64_t row = 0; d->room->amx && row < d->N; row++)
+        gemm_amx_block_row(to, row, x + row * columns, columns);
     timing_mark(TIMING_ROUNDING);
     return (struct operand){NULL, to};
 }
@@ -148,7 +155,7 @@ struct amx_activation {
     const struct dense_activation *a;
     int64_t F;
     const real *bias; /* forward */
-    uint16_t *g, *du; /* [N,F] */
+    uint16_t *g, *du; /* [N,F] in blocks */
     real *dbias;      /* [F], backward */
 };
 
@@ -158,26 +165,26 @@ static void activation_finish_forward(void *context, real *sums, int64_t row, in
                                       int64_t column, int64_t columns)
 {
     const struct amx_activation *c = context;
-    int64_t at = row * c->F + column;
+    int64_t at = gemm_amx_block_at(c->F, row, column);
     uint16_t half[PANEL * PANEL];
     real u[PANEL * PANEL], g[PANEL * PANEL];
     gemm_amx_store_half(half, PANEL, sums, c->bias + column, rows, columns);
     gemm_amx_load_half(u, half, PANEL, rows, columns);
     activation_values(c->a->act, rows * PANEL, u, g);
-    gemm_amx_store_half(c->a->half + at, c->F, u, NULL, rows, columns);
-    gemm_amx_store_half(c->g + at, c->F, g, NULL, rows, columns);
+    gemm_amx_store_half(c->a->half + at, PANEL, u, NULL, rows, PANEL);
+    gemm_amx_store_half(c->g + at, PANEL, g, NULL, rows, PANEL);
 }
 
 static void activation_finish_backward(void *context, real *sums, int64_t row, int64_t rows,
                                        int64_t column, int64_t columns)
 {
     const struct amx_activation *c = context;
-    int64_t at = row * c->F + column;
+    int64_t at = gemm_amx_block_at(c->F, row, column);
     real u[PANEL * PANEL], g[PANEL * PANEL];
-    gemm_amx_load_half(u, c->a->half + at, c->F, rows, columns);
+    gemm_amx_load_half(u, c->a->half + at, PANEL, rows, PANEL);
     activation_slopes(c->a->act, rows * PANEL, u, g, sums);
-    gemm_amx_store_half(c->g + at, c->F, g, NULL, rows, columns);
-    gemm_amx_store_half(c->du + at, c->F, sums, NULL, rows, columns);
+    gemm_amx_store_half(c->g + at, PANEL, g, NULL, rows, PANEL);
+    gemm_amx_store_half(c->du + at, PANEL, sums, NULL, rows, PANEL);
     for (int64_t r = 0; r < rows; r++)
         add(c->dbias + column, sums + r * PANEL, columns);
 }
@@ -206,11 +213,11 @@ static void activation_again(const struct dense *d, const struct dense_activatio
     real u[PANEL * PANEL], g[PANEL * PANEL];
     for (int64_t row = 0; row < d->N; row += PANEL)
         for (int64_t j = 0; j < F; j += PANEL) {
-            int64_t rows = d->N - row < PANEL ? d->N - row : PANEL, at = row * F + j;
-            int64_t columns = F - j < PANEL ? F - j : PANEL;
-            gemm_amx_load_half(u, a->half + at, F, rows, columns);
+            int64_t rows = d->N - row < PANEL ? d->N - row : PANEL;
+            int64_t at = gemm_amx_block_at(F, row, j);
+            gemm_amx_load_half(u, a->half + at, PANEL, rows, PANEL);
             activation_values(a->act, rows * PANEL, u, g);
-            gemm_amx_store_half(d->room->b + at, F, g, NULL, rows, columns);
+            gemm_amx_store_half(d->room->b + at, PANEL, g, NULL, rows, PANEL);
         }
     timing_mark(TIMING_ACTIVATION);
 }
@@ -340,8 +347,9 @@ void dense_triple_backward(const struct dense *d, real *dx, const real *const dy
         return;
     }
     for (int i = 0; i < 3; i++) {
-        dense_backward_weight(d, t->weight[i], (struct operand){dy[i], NULL}, x, H, H);
+        struct operand dyo = dense_operand(d, dy[i], H, d->room->a);
+        dense_backward_weight(d, t->weight[i], dyo, x, H, H);
         if (dx)
-            dense_backward_input(d, dx, true, (struct operand){dy[i], NULL}, t->weight[i], H, H);
+            dense_backward_input(d, dx, true, dyo, t->weight[i], H, H);
     }
 }

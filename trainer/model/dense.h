@@ -1,11 +1,12 @@
 /*
  * dense: the products of an encoder layer, in the model's precision.
  *
- * In fp32 an operand is the matrix itself and results are added where they belong.  In bf16 by AMX
- * (trainer/model/gemm_amx.h) it is so too: operands are rounded while they are packed, and a
- * product goes on into bias and activation while its sums are in cache.  In bf16 by oneDNN an
- * operand is a rounded copy, made once and used by all products that need it, and weights are
- * rounded at the product.  Sums are float, and gradients are added in float.
+ * In fp32 an operand is the matrix itself and results are added where they belong.  In bf16 an
+ * operand is a rounded copy, made once, by the kernel before where that can, and used by all
+ * products that need it; weights are rounded at the product.  By AMX (trainer/model/gemm_amx.h) the
+ * copy lies in the unit's blocks, results are added where they belong, and a product goes on into
+ * bias and activation while its sums are in cache.  Sums are float, and gradients are added in
+ * float.
  */
 #ifndef MT_MODEL_DENSE_H
 #define MT_MODEL_DENSE_H
@@ -15,18 +16,20 @@
 #include "trainer/model/model.h"
 #include "trainer/model/weights.h"
 
-/* A matrix that is multiplied: `at` in fp32, `rounded` (then not NULL) in bf16. */
+/* A matrix that is multiplied: `at` in fp32, `rounded` (then not NULL) in bf16; by AMX in blocks
+ * (trainer/model/gemm_amx.h). */
 struct operand {
     const real *at;
     const uint16_t *rounded;
 };
 
-/* Work space of the products of N rows; all NULL in fp32, all but a and b in bf16 by AMX. */
+/* Work space of the products of N rows; all NULL in fp32. */
 struct dense_room {
     uint16_t *a, *b; /* [N, max(3H, F)] rounded operands that live at the same time; AMX: [N,F] */
     uint16_t *c;     /* [N,H] */
-    uint16_t *w;     /* [H, max(3H, F)] */
-    real *sum;       /* [max(N 3H, H max(3H, F))] */
+    uint16_t *inner; /* [N,H] the activation's input; a where that is free until its result */
+    uint16_t *w;     /* [H, max(3H, F)]; NULL in bf16 by AMX */
+    real *sum;       /* [max(N 3H, H max(3H, F))]; NULL in bf16 by AMX */
     bool amx;
 };
 
@@ -40,7 +43,7 @@ struct dense {
 void dense_room_plan(struct dense_room *room, struct arena *a, const struct model *m, int64_t N,
                      bool backward);
 
-/* Local.  x[N,columns] as an operand; `to` is a part of the room, NULL where there is none. */
+/* Local.  x[N,columns] as an operand; `to` is a part of the room, NULL in fp32. */
 struct operand dense_operand(const struct dense *d, const real *x, int64_t columns, uint16_t *to);
 
 /* Local.  y[N,out] = x[N,in] W^T. */
@@ -60,11 +63,11 @@ struct dense_activation {
     enum activation act;
     int32_t weight, bias;
     real *u;        /* [N,F] before the activation, bias included; NULL: rounded */
-    uint16_t *half; /* [N,F] u in bf16, where the product writes it */
+    uint16_t *half; /* [N,F] u in bf16, in blocks, where the product writes it */
     real *room;     /* [N,F]; one row in bf16 by oneDNN, NULL in bf16 by AMX */
 };
 
-/* Local.  Whether the model's products keep u in bf16. */
+/* Local.  Whether the model's products keep u in bf16, and take operands in blocks. */
 bool dense_keeps_half(const struct model *m);
 
 /* Local.  u = x[N,in] W^T + bias; answers act(u), in room->a where it is rounded. */

@@ -9,6 +9,7 @@
 #include "trainer/model/encoder_layer.h"
 
 #include "trainer/model/attention.h"
+#include "trainer/model/gemm_amx.h"
 #include "trainer/model/timing.h"
 
 static int64_t larger(int64_t a, int64_t b)
@@ -31,7 +32,8 @@ void layer_keep_plan(struct layer_keep *keep, struct arena *a, const struct mode
     keep->rstd2 = ARENA_TAKE(a, real, N);
     bool half = dense_keeps_half(m);
     keep->u = half ? NULL : ARENA_TAKE(a, real, N * m->config.intermediate_size);
-    keep->u_half = half ? ARENA_TAKE(a, uint16_t, N * m->config.intermediate_size) : NULL;
+    keep->u_half =
+        half ? ARENA_TAKE(a, uint16_t, gemm_amx_blocked(N, m->config.intermediate_size)) : NULL;
 }
 
 void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct model *m, int64_t N,
@@ -113,6 +115,22 @@ static struct dense_activation activation_of(const struct layer_call *c)
                                      .room = c->scratch->g};
 }
 
+/* Where a layer norm puts its result as an operand, so that nothing need round it; NULL where the
+ * products do not take blocks. */
+static uint16_t *blocks_of(const struct layer_call *c, uint16_t *room)
+{
+    return c->scratch->dense.amx ? room : NULL;
+}
+
+/* What a layer norm left: in blocks, or x[N,columns] to round where operands are rounded. */
+static struct operand operand_of(const struct dense *d, const struct layer_norm *n, const real *x,
+                                 uint16_t *room)
+{
+    if (n->blocks)
+        return (struct operand){NULL, n->blocks};
+    return dense_operand(d, x, n->H, room);
+}
+
 /* Everything up to act(u), which it gives as the operand of the last product. */
 static struct operand forward_to_activation(const struct layer_call *c, const real *x)
 {
@@ -132,12 +150,13 @@ static struct operand forward_to_activation(const struct layer_call *c, const re
 
     struct layer_norm norm1 = norm_of(c, 1);
     struct dropout drop1 = dropout_of(c, DROPOUT_PROJECTION);
+    norm1.blocks = blocks_of(c, s->dense.inner);
     dense_forward(&dense, s->h1, dense_operand(&dense, keep->context, H, s->dense.a), t->o_w, H, H);
     residual_norm_forward(&norm1, &drop1, c->batch, weights_at(w, t->o_b), x, s->h1, s->lanes);
     timing_mark(TIMING_NORM);
 
     struct dense_activation inner = activation_of(c);
-    struct operand h1 = dense_operand(&dense, s->h1, H, s->dense.a);
+    struct operand h1 = operand_of(&dense, &norm1, s->h1, s->dense.inner);
     return dense_activation_forward(&dense, &inner, h1, H, F);
 }
 
@@ -211,12 +230,13 @@ static void feed_forward_backward(const struct layer_call *c, const struct reach
     struct residual_norm_gradients to = {weights_gradient_or(w, t->ln2_w, s->sink),
                                          weights_gradient_or(w, t->ln2_b, s->sink + H),
                                          weights_gradient_or(w, t->f2_b, s->sink + 2 * H)};
+    norm2.blocks = blocks_of(c, s->dense.c);
     const real *dy = residual_norm_backward(&norm2, &drop, c->batch, d, s->dy, &to, s->lanes);
     timing_mark(TIMING_NORM);
     if (!r->feed2)
         return;
     struct dense dense = dense_of(c);
-    struct operand dyo = dense_operand(&dense, dy, H, s->dense.c);
+    struct operand dyo = operand_of(&dense, &norm2, dy, s->dense.c);
     struct dense_activation inner = activation_of(c);
     struct dense_activation_gradients gradients =
         dense_activation_backward(&dense, &inner, dyo, r->feed1 ? t->f2_w : -1, F, H, s->dg,
@@ -226,10 +246,11 @@ static void feed_forward_backward(const struct layer_call *c, const struct reach
     if (!r->feed1)
         return;
     if (weights_trains(w, t->f1_w)) {
+        norm1.blocks = blocks_of(c, s->dense.b);
         layer_norm_output(&norm1, N, s->h1);
         timing_mark(TIMING_NORM);
-        dense_backward_weight(&dense, t->f1_w, duo, dense_operand(&dense, s->h1, H, s->dense.b), H,
-                              F);
+        dense_backward_weight(&dense, t->f1_w, duo, operand_of(&dense, &norm1, s->h1, s->dense.b),
+                              H, F);
     }
     if (r->norm1)
         dense_backward_input(&dense, d, true, duo, t->f1_w, H, F);
@@ -248,11 +269,12 @@ static void attention_block_backward(const struct layer_call *c, const struct re
     struct residual_norm_gradients to = {weights_gradient_or(w, t->ln1_w, s->sink),
                                          weights_gradient_or(w, t->ln1_b, s->sink + H),
                                          weights_gradient_or(w, t->o_b, s->sink + 2 * H)};
+    norm1.blocks = blocks_of(c, s->dense.c);
     const real *dy = residual_norm_backward(&norm1, &drop, c->batch, d, s->dy, &to, s->lanes);
     timing_mark(TIMING_NORM);
     struct dense dense = dense_of(c);
     struct dense_triple triple = triple_of(c);
-    struct operand dyo = dense_operand(&dense, dy, H, s->dense.c);
+    struct operand dyo = operand_of(&dense, &norm1, dy, s->dense.c);
     if (weights_trains(w, t->o_w))
         dense_backward_weight(&dense, t->o_w, dyo,
                               dense_operand(&dense, c->keep->context, H, s->dense.b), H, H);

@@ -20,7 +20,7 @@ struct layer_keep {
     real *xhat1, *xhat2;       /* [N,H] */
     real *rstd1, *rstd2;       /* [N] */
     real *u;                   /* [N,F]; NULL where bf16 keeps u_half instead */
-    uint16_t *u_half;          /* [N,F] */
+    uint16_t *u_half;          /* [N,F], in blocks */
 };
 
 /* Room that all layers use in turn. */

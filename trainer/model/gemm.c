@@ -185,7 +185,7 @@ void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows,
 
 static struct gemm_amx_matrix half(const uint16_t *at, int64_t columns, bool transposed)
 {
-    return (struct gemm_amx_matrix){at, NULL, columns, transposed};
+    return (struct gemm_amx_matrix){at, NULL, columns, transposed, false};
 }
 
 /* The derivative tests, in double, have no bf16: model_set_precision refuses it. */

@@ -1,20 +1,23 @@
 /*
  * Tiles of 16 x 32 (a) and 32 x 16 (b, pairs of rows interleaved) are summed into tiles of 16 x 16.
  * The kernel holds 2 x 2 sums and uses each loaded tile twice: four loads of a kilobyte hide behind
- * four multiplications of 16 cycles.  `a` goes in strips of 32 rows and b in panels of 32 columns;
- * both are packed, tile after tile, with zeros beyond the edges, so that there is one kernel.
+ * four multiplications of 16 cycles.  `a` goes in strips of 32 rows and b in panels of 32 columns,
+ * tile after tile, with zeros beyond the edges, so that there is one kernel.  A matrix in blocks
+ * has its strips so already; everything else is packed, once where the work space allows.
  *
- *     columns in blocks               b of a block is packed at once where it is a weight
+ *     a packed where all blocks of columns use it
+ *     columns in blocks               b of a block is packed at once
  *       rows in blocks                32 rows if k is small: b then stays in the second cache
- *         k in blocks                 pack a (and b)
+ *         k in blocks                 else pack a
  *           k in slices               of 256: strip and panel fit the first cache
  *             strips, panels          kernel; after the last slice the sums go to their place
  *
  * A sum runs over k in slices from 0 up, each from where the last one ended, whatever the blocks.
+ * While the kernel multiplies, the next strip and the panel's next slice come into the second
+ * cache: tile loads run ahead of nothing, and what the processor guesses comes too late.
  *
- * Refused: fetching ahead what the next block reads, by software (no faster where memory is the
- * limit); all of k in one slice (a strip then does not fit the first cache: 1.7 instead of 2.3
- * TFLOP/s).
+ * Refused: all of k in one slice (a strip then does not fit the first cache: 1.7 instead of 2.3
+ * TFLOP/s); fetching the next sums into the first cache (no faster).
  *
  * Source: the instructions' arithmetic is that of Intel's Software Developer's Manual, TDPBF16PS;
  * the loops follow Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
@@ -38,12 +41,14 @@ enum {
     WIDE = 32,                /* rows of a strip, columns of a panel */
     STEP = 32,                /* k of a tile */
     STEP_BYTES = 2048,        /* two tiles */
+    LINE = 64,                /* bytes of the caches */
     SLICE = 256,              /* k of a call of the kernel */
     SUMS = WIDE * WIDE,       /* four tiles of sums */
     RESIDENT_K = 1024,        /* up to here all of k is one block */
     RESIDENT_BYTES = 5 << 18, /* of b, in the second cache */
     BLOCK_ROWS = 384,
     BLOCK_COLUMNS = 768,
+    WHOLE_BYTES = 8 << 20, /* of a, packed at once where several blocks of columns use it */
 };
 
 bool gemm_amx_has(void)
@@ -68,13 +73,23 @@ static inline __mmask32 first(int64_t count)
     return count >= 32 ? 0xffffffffu : (1u << count) - 1;
 }
 
-/* Up to 32 neighbours of one row of the matrix as it lies, rounded; zeros beyond `count`. */
-static ALWAYS AMX __m512i line(const struct gemm_amx_matrix *x, bool half, int64_t row,
+enum form { FULL, HALF, BLOCKED };
+
+static enum form form_of(const struct gemm_amx_matrix *x)
+{
+    return x->half == NULL ? FULL : x->blocked ? BLOCKED : HALF;
+}
+
+/* Up to 32 neighbours of one row of the matrix as it lies, rounded; zeros beyond `count`.  In
+ * blocks they begin at a multiple of 32. */
+static ALWAYS AMX __m512i line(const struct gemm_amx_matrix *x, enum form form, int64_t row,
                                int64_t column, int64_t count)
 {
     __mmask32 mask = first(count);
     int64_t at = row * x->stride + column;
-    if (half)
+    if (form == BLOCKED)
+        at = gemm_amx_block_at(x->stride, row, column) + row % WIDE * WIDE;
+    if (form != FULL)
         return _mm512_maskz_loadu_epi16(mask, x->half + at);
     __m512 low = _mm512_maskz_loadu_ps((__mmask16)mask, x->full + at);
     __m512 high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x->full + at + 16);
@@ -120,8 +135,8 @@ struct part {
 
 /* Two tiles side by side from 32 lines along k, or from 32 lines across k whose pairs are
  * interleaved; either gives one operand's tiles and, transposed, the other's. */
-static ALWAYS AMX void pack_step(char *to, const struct gemm_amx_matrix *x, bool half, bool along_k,
-                                 bool transposes, struct part p)
+static ALWAYS AMX void pack_step(char *to, const struct gemm_amx_matrix *x, enum form form,
+                                 bool along_k, bool transposes, struct part p)
 {
     const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40,
                                          8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
@@ -129,12 +144,12 @@ static ALWAYS AMX void pack_step(char *to, const struct gemm_amx_matrix *x, bool
     __m512i t[32], none = _mm512_setzero_si512();
     if (along_k) {
         for (int64_t r = 0; r < 32; r++)
-            t[r] = r < p.count ? line(x, half, p.i + r, p.k, p.depth) : none;
+            t[r] = r < p.count ? line(x, form, p.i + r, p.k, p.depth) : none;
     } else {
         for (int64_t r = 0; r < 16; r++) {
             int64_t k = 2 * r;
-            __m512i even = k < p.depth ? line(x, half, p.k + k, p.i, p.count) : none;
-            __m512i odd = k + 1 < p.depth ? line(x, half, p.k + k + 1, p.i, p.count) : none;
+            __m512i even = k < p.depth ? line(x, form, p.k + k, p.i, p.count) : none;
+            __m512i odd = k + 1 < p.depth ? line(x, form, p.k + k + 1, p.i, p.count) : none;
             t[r] = _mm512_permutex2var_epi16(even, low, odd);
             t[r + 16] = _mm512_permutex2var_epi16(even, high, odd);
         }
@@ -149,8 +164,8 @@ static ALWAYS AMX void pack_step(char *to, const struct gemm_amx_matrix *x, bool
 
 /* Strips or panels one after the other, each with all its steps; the matrix is read in the order
  * in which it lies. */
-static ALWAYS AMX void pack_as(char *to, const struct gemm_amx_matrix *x, bool half, bool along_k,
-                               bool transposes, struct part p)
+static ALWAYS AMX void pack_as(char *to, const struct gemm_amx_matrix *x, enum form form,
+                               bool along_k, bool transposes, struct part p)
 {
     int64_t steps = round_up(p.depth, STEP) / STEP, all = (p.count + WIDE - 1) / WIDE * steps;
     for (int64_t at = 0; at < all; at++) {
@@ -160,15 +175,14 @@ static ALWAYS AMX void pack_as(char *to, const struct gemm_amx_matrix *x, bool h
                            smaller(STEP, p.depth - s * STEP)};
         char *place = to + (j / WIDE * steps + s) * STEP_BYTES;
         if (one.count == WIDE && one.depth == STEP)
-            pack_step(place, x, half, along_k, transposes,
-                      (struct part){one.i, WIDE, one.k, STEP});
+            pack_step(place, x, form, along_k, transposes, (struct part){one.i, WIDE, one.k, STEP});
         else
-            pack_step(place, x, half, along_k, transposes, one);
+            pack_step(place, x, form, along_k, transposes, one);
     }
 }
 
 /* Strips of rows that lie along k already: copied a row at a time, as memory likes to be read. */
-static ALWAYS AMX void pack_rows(char *to, const struct gemm_amx_matrix *x, bool half,
+static ALWAYS AMX void pack_rows(char *to, const struct gemm_amx_matrix *x, enum form form,
                                  struct part p)
 {
     int64_t steps = round_up(p.depth, STEP) / STEP, all = round_up(p.count, WIDE);
@@ -177,35 +191,57 @@ static ALWAYS AMX void pack_rows(char *to, const struct gemm_amx_matrix *x, bool
         for (int64_t s = 0; s < steps; s++) {
             __m512i v = _mm512_setzero_si512();
             if (r < p.count)
-                v = line(x, half, p.i + r, p.k + s * STEP, p.depth - s * STEP);
+                v = line(x, form, p.i + r, p.k + s * STEP, p.depth - s * STEP);
             _mm512_store_si512(at + s * STEP_BYTES, v);
         }
     }
 }
 
+static ALWAYS AMX void pack_form(char *to, const struct gemm_amx_matrix *x, enum form form,
+                                 bool along_k, bool of_b, struct part p)
+{
+    if (along_k && !of_b)
+        pack_rows(to, x, form, p);
+    else if (along_k)
+        pack_as(to, x, form, true, true, p);
+    else if (of_b)
+        pack_as(to, x, form, false, false, p);
+    else
+        pack_as(to, x, form, false, true, p);
+}
+
 static AMX void pack(char *to, const struct gemm_amx_matrix *x, bool of_b, struct part p)
 {
-    bool along_k = x->transposed == of_b, half = x->half != NULL;
-    if (along_k && !of_b && half)
-        pack_rows(to, x, true, p);
-    else if (along_k && !of_b)
-        pack_rows(to, x, false, p);
-    else if (along_k && half)
-        pack_as(to, x, true, true, true, p);
-    else if (along_k)
-        pack_as(to, x, false, true, true, p);
-    else if (of_b && half)
-        pack_as(to, x, true, false, false, p);
-    else if (of_b)
-        pack_as(to, x, false, false, false, p);
-    else if (half)
-        pack_as(to, x, true, false, true, p);
-    else
-        pack_as(to, x, false, false, true, p);
+    bool along_k = x->transposed == of_b;
+    switch (form_of(x)) {
+    case FULL:
+        pack_form(to, x, FULL, along_k, of_b, p);
+        break;
+    case HALF:
+        pack_form(to, x, HALF, along_k, of_b, p);
+        break;
+    case BLOCKED:
+        pack_form(to, x, BLOCKED, along_k, of_b, p);
+        break;
+    }
+}
+
+/* Lines to bring into the second cache during a call of the kernel, which waits for none of them.
+ */
+struct ahead {
+    const char *a, *b;
+    int64_t a_lines, b_lines;
+};
+
+static ALWAYS AMX void fetch(const char **at, int64_t *lines, int64_t most)
+{
+    for (int64_t l = smaller(*lines, most); l > 0; l--, *at += LINE, --*lines)
+        _mm_prefetch(*at, _MM_HINT_T1);
 }
 
 /* sums[32][32] = or += a strip times a panel over `steps` steps. */
-static AMX void multiply(float *sums, bool add, const char *a, const char *b, int64_t steps)
+static AMX void multiply(float *sums, bool add, const char *a, const char *b, int64_t steps,
+                         struct ahead next)
 {
     enum { RIGHT = 16, BELOW = 16 * WIDE, STRIDE = 4 * WIDE };
     MEMORY_IS_WRITTEN; /* the compiler does not know what tile loads read */
@@ -229,6 +265,8 @@ static AMX void multiply(float *sums, bool add, const char *a, const char *b, in
         _tile_loadd(5, a + 1024, 64);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
+        fetch(&next.a, &next.a_lines, 2);
+        fetch(&next.b, &next.b_lines, 3);
     }
     _tile_stored(0, sums, STRIDE);
     _tile_stored(1, sums + RIGHT, STRIDE);
@@ -265,6 +303,14 @@ static AMX void finish_full(void *context, real *sums, int64_t row, int64_t rows
             _mm512_mask_storeu_ps(to + 16, right, high);
         }
     }
+}
+
+AMX void gemm_amx_block_row(uint16_t *blocks, int64_t row, const real *x, int64_t columns)
+{
+    struct gemm_amx_matrix matrix = {.full = x, .stride = columns};
+    uint16_t *to = blocks + gemm_amx_block_at(columns, row / WIDE * WIDE, 0) + row % WIDE * WIDE;
+    for (int64_t j = 0; j < columns; j += WIDE, to += GEMM_AMX_BLOCK)
+        _mm512_store_si512(to, line(&matrix, FULL, 0, j, columns - j));
 }
 
 AMX void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, const real *bias,
@@ -328,11 +374,20 @@ AMX void gemm_amx_spin(int64_t rounds)
     _tile_release();
 }
 
+/* Tiles of an operand of a block, where the kernel finds them. */
+struct tiles {
+    const char *at;     /* of the block's first strip or panel */
+    int64_t steps;      /* from one strip or panel to the next */
+    int64_t first_step; /* where the block's k begins */
+};
+
 struct product {
     struct gemm_amx_result to;
     struct gemm_amx_matrix a, b;
     int64_t m, n, k;
     int64_t block_m, block_n, block_k; /* see the head */
+    bool as_it_lies;                   /* a lies in blocks, strip after strip */
+    bool whole_a;                      /* a is packed once */
     bool whole_b;                      /* b of a block of columns is packed at once */
     char *packed_a, *packed_b;
     float *sums; /* [strips][panels][SUMS] of a block */
@@ -345,33 +400,62 @@ static void plan(struct product *p)
     bool small = deep <= (p->a.transposed ? RESIDENT_K / 4 : RESIDENT_K);
     if (small)
         most = RESIDENT_BYTES / (2 * deep) / WIDE * WIDE;
-    int64_t blocks = (p->n + most - 1) / most;
+    int64_t blocks = (p->n + most - 1) / most, whole_bytes = 2 * round_up(p->m, WIDE) * deep;
     p->block_n = round_up((p->n + blocks - 1) / blocks, WIDE);
     p->block_m = small ? WIDE : BLOCK_ROWS;
     p->block_k = small ? deep : SLICE;
-    p->whole_b = small || !p->a.transposed; /* else b is as large as a batch */
+    p->as_it_lies = form_of(&p->a) == BLOCKED && !p->a.transposed;
+    p->whole_a = !p->as_it_lies && !small && blocks > 1 && whole_bytes <= WHOLE_BYTES;
+    p->whole_b = small || p->m > p->block_m;
     int64_t b_bytes = 2 * p->block_n * (p->whole_b ? deep : p->block_k);
-    int64_t a_bytes = 2 * p->block_m * p->block_k, sums = p->block_m * p->block_n;
+    int64_t a_bytes = p->whole_a ? whole_bytes : 2 * p->block_m * p->block_k;
+    int64_t sums = p->block_m * p->block_n;
     p->packed_b = workspace_take(b_bytes + a_bytes + sums * (int64_t)sizeof(float));
     p->packed_a = p->packed_b + b_bytes;
     p->sums = (float *)(void *)(p->packed_a + a_bytes);
 }
 
+/* What the kernel will read after strip `strip`, panel `panel` of a block of so many strips and
+ * panels: a share of the next strip, or of the first one of the next slice, and a share of the same
+ * panel in the next slice. */
+static struct ahead ahead_of(const struct product *p, struct part rows, struct tiles a,
+                             struct tiles b, int64_t slice, int64_t strip, int64_t panel)
+{
+    enum { LINES = SLICE / STEP * STEP_BYTES / LINE };
+    int64_t strips = (rows.count + WIDE - 1) / WIDE, panels = p->block_n / WIDE;
+    int64_t k = rows.k + slice + SLICE < p->k ? rows.k + slice + SLICE : 0;
+    struct ahead next = {0};
+    if (p->as_it_lies || p->whole_a) {
+        bool within = strip + 1 < strips;
+        int64_t i = within ? strip + 1 : k > 0 ? 0 : strips;
+        int64_t from = LINES * panel / panels;
+        next.a =
+            a.at + (i * a.steps + (within ? rows.k + slice : k) / STEP) * STEP_BYTES + from * LINE;
+        next.a_lines = LINES * (panel + 1) / panels - from;
+    }
+    if (p->whole_b && p->block_m > WIDE) {
+        int64_t from = LINES * strip / strips;
+        next.b = b.at + (panel * b.steps + k / STEP) * STEP_BYTES + from * LINE;
+        next.b_lines = LINES * (strip + 1) / strips - from;
+    }
+    return next;
+}
+
 /* All strips and panels of a block over the slice of k that begins at `slice` within it. */
 static void multiply_slice(const struct product *p, struct part rows, struct part columns,
-                           int64_t slice)
+                           struct tiles a, struct tiles b, int64_t slice)
 {
-    int64_t steps = round_up(rows.depth, STEP) / STEP, first_step = slice / STEP;
-    int64_t b_steps = p->whole_b ? round_up(p->k, STEP) / STEP : steps;
-    int64_t b_first = first_step + (p->whole_b ? rows.k / STEP : 0);
-    int64_t count = smaller(SLICE / STEP, steps - first_step), panels = p->block_n / WIDE;
+    int64_t count = smaller(SLICE, rows.depth - slice), panels = p->block_n / WIDE;
     bool begins = rows.k + slice == 0, ends = rows.k + slice + SLICE >= p->k;
+    count = round_up(count, STEP) / STEP;
     for (int64_t i = 0; i < rows.count; i += WIDE) {
-        const char *a = p->packed_a + (i / WIDE * steps + first_step) * STEP_BYTES;
+        const char *left = a.at + (i / WIDE * a.steps + a.first_step + slice / STEP) * STEP_BYTES;
         for (int64_t j = 0; j < columns.count; j += WIDE) {
-            const char *b = p->packed_b + (j / WIDE * b_steps + b_first) * STEP_BYTES;
+            const char *right =
+                b.at + (j / WIDE * b.steps + b.first_step + slice / STEP) * STEP_BYTES;
             float *sums = p->sums + (i / WIDE * panels + j / WIDE) * SUMS;
-            multiply(sums, !begins, a, b, count);
+            multiply(sums, !begins, left, right, count,
+                     ahead_of(p, rows, a, b, slice, i / WIDE, j / WIDE));
             if (ends)
                 p->to.finish(p->to.context, sums, rows.i + i, smaller(WIDE, rows.count - i),
                              columns.i + j, smaller(WIDE, columns.count - j));
@@ -381,14 +465,24 @@ static void multiply_slice(const struct product *p, struct part rows, struct par
 
 static void multiply_block(const struct product *p, struct part rows, struct part columns)
 {
+    int64_t all_steps = round_up(p->k, STEP) / STEP;
     for (int64_t k = 0; k < p->k; k += p->block_k) {
         rows.k = columns.k = k;
         rows.depth = columns.depth = smaller(p->block_k, p->k - k);
-        pack(p->packed_a, &p->a, false, rows);
-        if (!p->whole_b)
+        int64_t steps = round_up(rows.depth, STEP) / STEP;
+        struct tiles a = {p->packed_a, steps, 0}, b = {p->packed_b, steps, 0};
+        if (p->as_it_lies || p->whole_a) {
+            const char *all = p->as_it_lies ? (const char *)p->a.half : p->packed_a;
+            a = (struct tiles){all + rows.i / WIDE * all_steps * STEP_BYTES, all_steps, k / STEP};
+        } else {
+            pack(p->packed_a, &p->a, false, rows);
+        }
+        if (p->whole_b)
+            b = (struct tiles){p->packed_b, all_steps, k / STEP};
+        else
             pack(p->packed_b, &p->b, true, columns);
         for (int64_t slice = 0; slice < rows.depth; slice += SLICE)
-            multiply_slice(p, rows, columns, slice);
+            multiply_slice(p, rows, columns, a, b, slice);
     }
 }
 
@@ -396,6 +490,8 @@ static AMX void run(struct product *p)
 {
     plan(p);
     configure();
+    if (p->whole_a)
+        pack(p->packed_a, &p->a, false, (struct part){0, p->m, 0, p->k});
     for (int64_t n = 0; n < p->n; n += p->block_n) {
         struct part columns = {n, smaller(p->block_n, p->n - n), 0, p->k};
         if (p->whole_b)
@@ -436,6 +532,12 @@ void gemm_amx(struct gemm_amx_result to, struct gemm_amx_matrix a, struct gemm_a
               int64_t m, int64_t n, int64_t k)
 {
     (void)to, (void)a, (void)b, (void)m, (void)n, (void)k;
+    __builtin_trap();
+}
+
+void gemm_amx_block_row(uint16_t *blocks, int64_t row, const real *x, int64_t columns)
+{
+    (void)blocks, (void)row, (void)x, (void)columns;
     __builtin_trap();
 }
 

@@ -24,11 +24,36 @@ enum { GEMM_AMX_SPIN = 4 * 2 * 16 * 16 * 32 };
 struct gemm_amx_matrix {
     const uint16_t *half; /* NULL: full */
     const real *full;
-    int64_t stride;
+    int64_t stride;  /* in blocks: the number of columns */
     bool transposed; /* the product uses its transpose */
+    bool blocked;    /* half lies in blocks */
 };
 
-enum { GEMM_AMX_PANEL = 32 };
+enum { GEMM_AMX_PANEL = 32, GEMM_AMX_BLOCK = GEMM_AMX_PANEL * GEMM_AMX_PANEL };
+
+/* A matrix in blocks: squares of 32 x 32, each in one piece, as the unit loads them.  Rows of
+ * blocks follow one another; columns of the last block beyond the matrix are zeros, its rows beyond
+ * are anything. */
+static inline int64_t gemm_amx_blocks(int64_t n)
+{
+    return (n + GEMM_AMX_PANEL - 1) / GEMM_AMX_PANEL;
+}
+
+/* Local.  Elements that x[rows,columns] takes in blocks. */
+static inline int64_t gemm_amx_blocked(int64_t rows, int64_t columns)
+{
+    return gemm_amx_blocks(rows) * gemm_amx_blocks(columns) * GEMM_AMX_BLOCK;
+}
+
+/* Local.  Where the block of (row, column), both multiples of 32, begins. */
+static inline int64_t gemm_amx_block_at(int64_t columns, int64_t row, int64_t column)
+{
+    return (row / GEMM_AMX_PANEL * gemm_amx_blocks(columns) + column / GEMM_AMX_PANEL) *
+           GEMM_AMX_BLOCK;
+}
+
+/* Local.  Row `row` of a matrix in blocks from x[columns], rounded. */
+void gemm_amx_block_row(uint16_t *blocks, int64_t row, const real *x, int64_t columns);
 
 /* Where complete sums go.  A callback is given sums[32][32] of the rows from `row` and the columns
  * from `column`, of which `rows` and `columns` are of the matrix; it may write into sums.  A column

@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "trainer/model/gemm_amx.h"
 #include "trainer/model/kernel.h"
 #include "trainer/model/vector_math.h"
 
@@ -25,6 +26,8 @@ static KERNEL void normalise_row(const struct layer_norm *n, int64_t row, const 
         xhat[j] *= rstd;
     for (int64_t j = 0; j < H; j++)
         y[j] = gamma[j] * xhat[j] + beta[j];
+    if (n->blocks)
+        gemm_amx_block_row(n->blocks, row, y, H);
 }
 
 void layer_norm_forward(const struct layer_norm *n, int64_t rows, const real *x, real *y)
@@ -39,9 +42,11 @@ KERNEL void layer_norm_output(const struct layer_norm *n, int64_t rows, real *y)
     const real *restrict gamma = n->gamma, *restrict beta = n->beta;
     for (int64_t i = 0; i < rows; i++) {
         const real *restrict xhat = n->xhat + i * H;
-        real *restrict out = y + i * H;
+        real *restrict out = n->blocks ? y : y + i * H;
         for (int64_t j = 0; j < H; j++)
             out[j] = gamma[j] * xhat[j] + beta[j];
+        if (n->blocks)
+            gemm_amx_block_row(n->blocks, i, out, H);
     }
 }
 
@@ -113,14 +118,18 @@ KERNEL const real *residual_norm_backward(const struct layer_norm *n, const stru
             if (off) {
                 for (int64_t j = 0; j < H; j++)
                     dbias[j] += d[j];
+                if (n->blocks)
+                    gemm_amx_block_row(n->blocks, row, d, H);
                 continue;
             }
-            real *restrict out = dy + row * H;
+            real *restrict out = n->blocks ? dy : dy + row * H;
             const uint16_t *restrict lane = dropout_lanes(drop, batch->sample[s], t * H, H, lanes);
             for (int64_t j = 0; j < H; j++) {
                 out[j] = d[j] * dropout_factor(threshold, scale, lane[j]);
                 dbias[j] += out[j];
             }
+            if (n->blocks)
+                gemm_amx_block_row(n->blocks, row, out, H);
         }
     }
     return off ? ds : dy;

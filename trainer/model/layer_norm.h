@@ -19,12 +19,15 @@ struct layer_norm {
     const real *gamma, *beta; /* [H] */
     real *xhat;               /* [N,H], written by forward */
     real *rstd;               /* [N], written by forward */
+    uint16_t *blocks;         /* [N,H]: receives the result in bf16 too, in the blocks of
+                                 trainer/model/gemm_amx.h; NULL: not wanted */
 };
 
 /* Local.  y = norm(x) for `rows` rows; y may be x. */
 void layer_norm_forward(const struct layer_norm *n, int64_t rows, const real *x, real *y);
 
-/* Local.  y = gamma * xhat + beta: the output of forward again, the same bits. */
+/* Local.  y[rows,H] = gamma * xhat + beta: the output of forward again, the same bits.  Where
+ * blocks receive it y is room for one row. */
 void layer_norm_output(const struct layer_norm *n, int64_t rows, real *y);
 
 /* Local.  In place dy -> dx[rows,H]; adds into dgamma[H] and dbeta[H]. */
@@ -44,7 +47,7 @@ struct residual_norm_gradients {
 
 /* Local.  In place ds: gradient of the output -> gradient of the residual.  dy receives the
  * gradient of the product below the bias; where dropout is off that is ds itself, dy is not
- * written, and the answer is ds instead of dy. */
+ * written, and the answer is ds instead of dy.  Where blocks receive it dy is room for one row. */
 const real *residual_norm_backward(const struct layer_norm *n, const struct dropout *drop,
                                    const struct batch *batch, real *ds, real *dy,
                                    const struct residual_norm_gradients *to, uint16_t *lanes);
