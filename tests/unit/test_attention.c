@@ -14,8 +14,9 @@
 #include "comm/base/rng.h"
 #include "trainer/model/attention.h"
 #include "trainer/model/attention_head.h"
+#include "trainer/model/gemm_amx.h"
 
-enum { PARTS = 9 };
+enum { PARTS = 9, KERNELS = 4 };
 enum part { Q, K, V, DC, CONTEXT, DQ, DK, DV, ROWS };
 
 /* One sentence: inputs, and what a kernel answers. */
@@ -153,7 +154,12 @@ static double error_of(const float *got, const double *expected, int64_t count)
     return largest > 0 ? worst / largest : worst;
 }
 
-static int kernels_here(const struct attention_kernels *all[3])
+static bool is_amx(const struct attention_kernels *kernels)
+{
+    return gemm_amx_has() && kernels == attention_kernels_amx();
+}
+
+static int kernels_here(const struct attention_kernels *all[KERNELS])
 {
     const struct attention_kernels *best = attention_kernels_best();
     int count = 0;
@@ -162,13 +168,19 @@ static int kernels_here(const struct attention_kernels *all[3])
         all[count++] = attention_kernels_avx2();
     if (best != attention_kernels_plain())
         all[count++] = attention_kernels_plain();
+    if (gemm_amx_has() && attention_kernels_amx())
+        all[count++] = attention_kernels_amx();
     return count;
 }
+
+/* Operands of 8 bits: scores up to 8 are wrong by 1/64 at most, so are the probabilities, and with
+ * few tokens what is left of their differences is smaller than they are. */
+static const double BF16_ERROR = 0.05;
 
 static void check(int64_t T, int64_t A, int64_t D, double rate)
 {
     struct problem p = problem_make(T, A, D, rate);
-    const struct attention_kernels *all[3];
+    const struct attention_kernels *all[KERNELS];
     double *expected[PARTS] = {NULL};
     float *first[PARTS] = {NULL};
     int64_t count = T * A * D;
@@ -179,7 +191,7 @@ static void check(int64_t T, int64_t A, int64_t D, double rate)
             /* With one token a probability is one and has no slope: dq and dk are noise. */
             bool none = T == 1 && (part == DQ || part == DK);
             double error = error_of(p.part[part], expected[part], none ? 0 : count);
-            if (!(error < 3e-6))
+            if (!(error < (is_amx(all[k]) ? BF16_ERROR : 3e-6)))
                 fail_msg("%s: T %ld A %ld D %ld p %g part %d: error %g", all[k]->name, (long)T,
                          (long)A, (long)D, rate, part, error);
             if (k == 0) {
@@ -234,12 +246,14 @@ static struct batch batch_of(const int32_t *lengths, int32_t count)
 }
 
 /* q, k, v, dC in, context, dq, dk, dv out: eight blocks [N,H]. */
-static void run_batch(const struct batch *b, int64_t A, int64_t D, float *block, int64_t n)
+static void run_batch(const struct batch *b, bool amx, int64_t A, int64_t D, float *block,
+                      int64_t n)
 {
     float *rows = malloc((size_t)(2 * b->N * A) * sizeof *rows);
     float *room = malloc((size_t)attention_room_plan(140, D) * sizeof *room);
     struct attention a = {.A = A,
                           .D = D,
+                          .amx = amx,
                           .drop = dropout_make(0.1, 99, 3, DROPOUT_ATTENTION),
                           .batch = b,
                           .q = block,
@@ -255,9 +269,8 @@ static void run_batch(const struct batch *b, int64_t A, int64_t D, float *block,
     free(room);
 }
 
-static void a_sentence_has_its_bits_in_any_batch(void **state)
+static void check_bits_in_any_batch(bool amx)
 {
-    (void)state;
     enum { A = 3, D = 24, H = A * D, SENTENCES = 6 };
     static const int32_t lengths[SENTENCES] = {7, 128, 1, 33, 140, 12};
     struct batch whole = batch_of(lengths, SENTENCES);
@@ -265,14 +278,14 @@ static void a_sentence_has_its_bits_in_any_batch(void **state)
     float *all = malloc((size_t)(8 * n) * sizeof *all);
     for (int64_t i = 0; i < 8 * n; i++)
         all[i] = normal(9, i);
-    run_batch(&whole, A, D, all, n);
+    run_batch(&whole, amx, A, D, all, n);
     for (int32_t skip = 1; skip < SENTENCES; skip++) {
         struct batch part = batch_slice(&whole, skip, SENTENCES - skip);
         int64_t m = part.N * H;
         float *some = malloc((size_t)(8 * m) * sizeof *some);
         for (int block = 0; block < 4; block++)
             memcpy(some + block * m, all + (block + 1) * n - m, (size_t)m * sizeof *some);
-        run_batch(&part, A, D, some, m);
+        run_batch(&part, amx, A, D, some, m);
         for (int block = 4; block < 8; block++)
             assert_memory_equal(some + block * m, all + (block + 1) * n - m,
                                 (size_t)m * sizeof *some);
@@ -282,11 +295,19 @@ static void a_sentence_has_its_bits_in_any_batch(void **state)
     free(all);
 }
 
+static void a_sentence_has_its_bits_in_any_batch(void **state)
+{
+    (void)state;
+    check_bits_in_any_batch(false);
+    if (gemm_amx_has())
+        check_bits_in_any_batch(true);
+}
+
 static void scores_far_apart_stay_finite(void **state)
 {
     (void)state;
     struct problem p = problem_make(40, 1, 64, 0.1);
-    const struct attention_kernels *all[3];
+    const struct attention_kernels *all[KERNELS];
     for (int64_t i = 0; i < 40 * 64; i++)
         p.part[Q][i] = i / 64 % 2 ? 1e4f * p.part[Q][i] : -80.0f * fabsf(p.part[K][i]);
     for (int n = kernels_here(all), k = 0; k < n; k++) {

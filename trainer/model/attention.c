@@ -14,7 +14,10 @@ int64_t attention_head_room(int64_t T, int64_t D)
 {
     int64_t Tp = attention_padded(T), Dp = attention_padded(D), block = ATTENTION_BLOCK;
     int64_t lanes = (block * T + DROPOUT_SLACK + ROW_LANES) / 2 + 1;
-    return 2 * Tp * Dp + 3 * T * Dp + 3 * block * Dp + 2 * block * Tp + lanes;
+    int64_t native = 2 * Tp * Dp + 3 * T * Dp + 3 * block * Dp + 2 * block * Tp + lanes;
+    int64_t most = T < ATTENTION_BLOCK_AMX ? T : ATTENTION_BLOCK_AMX;
+    int64_t amx = 2 * most * Tp + (most * T + DROPOUT_SLACK + ROW_LANES) / 2 + 1;
+    return native > amx ? native : amx;
 }
 
 int64_t attention_room_plan(int64_t T, int64_t D)
@@ -33,6 +36,11 @@ const struct attention_kernels *attention_kernels_best(void)
         return attention_kernels_avx2();
 #endif
     return attention_kernels_plain();
+}
+
+static const struct attention_kernels *kernels_of(const struct attention *a)
+{
+    return a->amx && attention_kernels_amx() ? attention_kernels_amx() : attention_kernels_best();
 }
 
 /* Where a head's first element lies: in [N,H], and in [N,A]. */
@@ -65,7 +73,7 @@ static struct attention_head head_of(const struct attention *a, int32_t s, int64
 
 void attention_forward(const struct attention *a, real *context)
 {
-    const struct attention_kernels *kernels = attention_kernels_best();
+    const struct attention_kernels *kernels = kernels_of(a);
     for (int32_t s = 0; s < a->batch->B; s++) {
         for (int64_t h = 0; h < a->A; h++) {
             struct place p;
@@ -77,7 +85,7 @@ void attention_forward(const struct attention *a, real *context)
 
 void attention_backward(const struct attention *a, const real *context, real *d, real *dk, real *dv)
 {
-    const struct attention_kernels *kernels = attention_kernels_best();
+    const struct attention_kernels *kernels = kernels_of(a);
     for (int32_t s = 0; s < a->batch->B; s++) {
         for (int64_t h = 0; h < a->A; h++) {
             struct place p;

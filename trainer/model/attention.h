@@ -19,6 +19,7 @@ struct attention {
     int64_t A, D; /* heads, columns of a head; H = A D */
     struct dropout drop;
     const struct batch *batch;
+    bool amx;                  /* products by AMX, of operands rounded to bf16 */
     const real *q, *k, *v;     /* [N,H] */
     real *row_max, *row_scale; /* [N,A], written by forward */
     real *room;                /* attention_room_plan for the longest sentence */

@@ -19,23 +19,8 @@
 #ifndef MT_MODEL_ATTENTION_BODY_H
 #define MT_MODEL_ATTENTION_BODY_H
 
-#include "trainer/model/attention_head.h"
+#include "trainer/model/attention_rows.h"
 #include "trainer/model/tile.h"
-
-enum { CHUNK = ROW_LANES / VECTOR_LANES }; /* vectors that a row goes by */
-
-/* Where things lie in a head's room. */
-struct room {
-    int64_t Tp, Dp;               /* T and D in whole chunks */
-    real *kt, *vt;                /* panels of K^T and V^T [D,T] */
-    real *rows;                   /* [T,Dp] V in forward, K in backward */
-    real *dk, *dv;                /* [T,Dp] */
-    real *query, *dcontext, *out; /* [block,Dp] */
-    real *scores, *dscores;       /* [block,Tp] */
-    uint16_t *lanes;
-    struct tile_ahead ahead; /* to the head that comes next */
-    real tail[ROW_LANES];    /* 1 at columns of the last chunk below T, else 0 */
-};
 
 static struct room room_of(const struct attention_head *h)
 {
@@ -53,18 +38,18 @@ static struct room room_of(const struct attention_head *h)
     r.scores = r.out + ATTENTION_BLOCK * Dq;
     r.dscores = r.scores + ATTENTION_BLOCK * Tq;
     r.lanes = (uint16_t *)(r.dscores + ATTENTION_BLOCK * Tq);
-    for (int l = 0; l < ROW_LANES; l++)
-        r.tail[l] = r.Tp - ROW_LANES + l < T;
+    room_set_tail(&r, T);
     return r;
 }
 
 /* Products will ask for the next head's rows. */
-static void look_ahead(const struct attention_head *h, struct room *r, const real *const *from,
-                       int count)
+static struct tile_ahead look_ahead(const struct attention_head *h, const real *const *from,
+                                    int count)
 {
-    r->ahead = (struct tile_ahead){.count = count, .T = h->T, .D = h->D, .stride = h->H};
+    struct tile_ahead ahead = {.count = count, .T = h->T, .D = h->D, .stride = h->H};
     for (int i = 0; i < count; i++)
-        r->ahead.from[i] = from[i] + h->next;
+        ahead.from[i] = from[i] + h->next;
+    return ahead;
 }
 
 /* to[n,Dp] = scale * from[n,D], its rows H apart. */
@@ -123,8 +108,9 @@ static void copy_transposed(const struct attention_head *h, real *panels, const 
 }
 
 /* scores[n,T] = left[n,D] times K^T or V^T. */
-static void multiply_across(const struct attention_head *h, struct room *r, real *scores,
-                            const real *left, int64_t n, const real *panels)
+static void multiply_across(const struct attention_head *h, const struct room *r,
+                            struct tile_ahead *ahead, real *scores, const real *left, int64_t n,
+                            const real *panels)
 {
     struct tile_product g = {.c = scores,
                              .c_stride = r->Tp,
@@ -136,12 +122,12 @@ static void multiply_across(const struct attention_head *h, struct room *r, real
                              .m = n,
                              .n = r->Tp,
                              .K = h->D};
-    tile_multiply(&g, false, &r->ahead);
+    tile_multiply(&g, false, ahead);
 }
 
 /* out[n,D] = scores[n,T] rows[T,D]. */
-static void multiply_down(const struct attention_head *h, struct room *r, real *out,
-                          const real *scores, int64_t n)
+static void multiply_down(const struct attention_head *h, const struct room *r,
+                          struct tile_ahead *ahead, real *out, const real *scores, int64_t n)
 {
     struct tile_product g = {.c = out,
                              .c_stride = r->Dp,
@@ -153,12 +139,13 @@ static void multiply_down(const struct attention_head *h, struct room *r, real *
                              .m = n,
                              .n = r->Dp,
                              .K = h->T};
-    tile_multiply(&g, false, &r->ahead);
+    tile_multiply(&g, false, ahead);
 }
 
 /* sum[T,D] += scores[n,T]^T right[n,D]. */
-static void multiply_add(const struct attention_head *h, struct room *r, real *sum,
-                         const real *scores, const real *right, int64_t n)
+static void multiply_add(const struct attention_head *h, const struct room *r,
+                         struct tile_ahead *ahead, real *sum, const real *scores, const real *right,
+                         int64_t n)
 {
     struct tile_product g = {.c = sum,
                              .c_stride = r->Dp,
@@ -170,76 +157,19 @@ static void multiply_add(const struct attention_head *h, struct room *r, real *s
                              .m = h->T,
                              .n = r->Dp,
                              .K = n};
-    tile_multiply(&g, true, &r->ahead);
-}
-
-/* The dropout of queries i .. i+n-1; NULL where it is off. */
-static const uint16_t *lanes_of(const struct attention_head *h, const struct room *r, int64_t i,
-                                int64_t n)
-{
-    if (h->drop->threshold == 0)
-        return NULL;
-    return dropout_lanes(h->drop, h->sample, h->first + i * h->T, n * h->T, r->lanes);
-}
-
-/* The row's maximum over T columns. */
-static real maximum_of(const struct room *r, const real *s)
-{
-    vector max[CHUNK];
-    for (int c = 0; c < CHUNK; c++)
-        max[c] = vector_all(s[0]);
-    int64_t j = 0, last = r->Tp - ROW_LANES;
-    for (; j < last; j += ROW_LANES)
-        for (int c = 0; c < CHUNK; c++)
-            max[c] = vector_larger(vector_load(s + j + c * VECTOR_LANES), max[c]);
-    real lane[ROW_LANES], end[ROW_LANES];
-    memcpy(end, s + last, sizeof end);
-    for (int c = 0; c < CHUNK; c++)
-        vector_store(lane + c * VECTOR_LANES, max[c]);
-    for (int l = 0; l < ROW_LANES; l++)
-        lane[l] = r->tail[l] > 0 && end[l] > lane[l] ? end[l] : lane[l];
-    for (int width = ROW_LANES / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; l++)
-            lane[l] = lane[l + width] > lane[l] ? lane[l + width] : lane[l];
-    return lane[0];
-}
-
-/* s -> exp(s - max), zero where it is dropped; answers the sum before dropping. */
-static real exponentials(const struct attention_head *h, const struct room *r, real *s, real max,
-                         const uint16_t *lane)
-{
-    vector sum[CHUNK];
-    const uint32_t threshold = h->drop->threshold;
-    for (int c = 0; c < CHUNK; c++)
-        sum[c] = vector_all(0);
-    for (int64_t j = 0; j < r->Tp; j += ROW_LANES) {
-        bool end = j == r->Tp - ROW_LANES;
-        for (int c = 0; c < CHUNK; c++) {
-            int64_t at = j + c * VECTOR_LANES;
-            vector x = vector_load(s + at) - max, e = vector_exp(x);
-            if (end) /* what stands behind T may be anything above the maximum */
-                e = vector_exp(vector_smaller(vector_all(0), x)) *
-                    vector_load(r->tail + c * VECTOR_LANES);
-            sum[c] = sum[c] + e;
-            vector_store(s + at, lane ? vector_keep(e, lane + at, threshold) : e);
-        }
-    }
-    real lanes[ROW_LANES];
-    for (int c = 0; c < CHUNK; c++)
-        vector_store(lanes + c * VECTOR_LANES, sum[c]);
-    return row_fold_sum(lanes);
+    tile_multiply(&g, true, ahead);
 }
 
 static void head_forward(const struct attention_head *h, real *context)
 {
     struct room r = room_of(h);
-    look_ahead(h, &r, (const real *[]){h->q, h->k, h->v}, 3);
+    struct tile_ahead ahead = look_ahead(h, (const real *[]){h->q, h->k, h->v}, 3);
     copy_transposed(h, r.kt, h->k);
     copy_in(h, r.rows, r.Dp, h->v, h->T, 1);
     for (int64_t i = 0; i < h->T; i += ATTENTION_BLOCK) {
         int64_t n = h->T - i < ATTENTION_BLOCK ? h->T - i : ATTENTION_BLOCK;
         copy_in(h, r.query, r.Dp, h->q + i * h->H, n, h->scale);
-        multiply_across(h, &r, r.scores, r.query, n, r.kt);
+        multiply_across(h, &r, &ahead, r.scores, r.query, n, r.kt);
         const uint16_t *lanes = lanes_of(h, &r, i, n);
         real scale[ATTENTION_BLOCK];
         for (int64_t t = 0; t < n; t++) {
@@ -248,30 +178,10 @@ static void head_forward(const struct attention_head *h, real *context)
             h->row_max[(i + t) * h->A] = max;
             h->row_scale[(i + t) * h->A] = scale[t];
         }
-        multiply_down(h, &r, r.out, r.scores, n);
+        multiply_down(h, &r, &ahead, r.out, r.scores, n);
         for (int64_t t = 0; t < n; t++)
             copy_out_row(h, context + (i + t) * h->H, r.out + t * r.Dp,
                          lanes ? scale[t] * h->drop->scale : scale[t]);
-    }
-}
-
-/* One row: scores s -> PM, their gradient ds = dPM -> dS. */
-static void softmax_backward(const struct attention_head *h, const struct room *r, real *s,
-                             real *ds, int64_t query, real slope, const uint16_t *lane)
-{
-    const vector max = vector_all(h->row_max[query * h->A]);
-    const vector scale = vector_all(h->row_scale[query * h->A]);
-    const vector kept = vector_all(h->drop->scale);
-    const uint32_t threshold = h->drop->threshold;
-    for (int64_t j = 0; j < r->Tp; j += VECTOR_LANES) {
-        vector p = vector_exp(vector_load(s + j) - max) * scale, dp = vector_load(ds + j), pm = p;
-        if (lane) {
-            vector mask = vector_keep(kept, lane + j, threshold);
-            pm = p * mask;
-            dp = dp * mask;
-        }
-        vector_store(s + j, pm);
-        vector_store(ds + j, p * (dp - slope));
     }
 }
 
@@ -280,7 +190,7 @@ static void head_backward(const struct attention_head *h, const real *context, r
 {
     struct room r = room_of(h);
     size_t bytes = (size_t)(h->T * r.Dp) * sizeof *r.dk;
-    look_ahead(h, &r, (const real *[]){h->q, h->k, h->v, d, context}, 5);
+    struct tile_ahead ahead = look_ahead(h, (const real *[]){h->q, h->k, h->v, d, context}, 5);
     copy_transposed(h, r.kt, h->k);
     copy_transposed(h, r.vt, h->v);
     copy_in(h, r.rows, r.Dp, h->k, h->T, 1);
@@ -290,17 +200,17 @@ static void head_backward(const struct attention_head *h, const real *context, r
         int64_t n = h->T - i < ATTENTION_BLOCK ? h->T - i : ATTENTION_BLOCK, at = i * h->H;
         copy_in(h, r.query, r.Dp, h->q + at, n, h->scale);
         copy_in(h, r.dcontext, r.Dp, d + at, n, 1);
-        multiply_across(h, &r, r.scores, r.query, n, r.kt);
-        multiply_across(h, &r, r.dscores, r.dcontext, n, r.vt);
+        multiply_across(h, &r, &ahead, r.scores, r.query, n, r.kt);
+        multiply_across(h, &r, &ahead, r.dscores, r.dcontext, n, r.vt);
         const uint16_t *lanes = lanes_of(h, &r, i, n);
         for (int64_t t = 0; t < n; t++) {
             real slope = row_dot(r.dcontext + t * r.Dp, context + at + t * h->H, h->D);
             softmax_backward(h, &r, r.scores + t * r.Tp, r.dscores + t * r.Tp, i + t, slope,
                              lanes ? lanes + t * h->T : NULL);
         }
-        multiply_add(h, &r, r.dv, r.scores, r.dcontext, n);
-        multiply_add(h, &r, r.dk, r.dscores, r.query, n);
-        multiply_down(h, &r, r.out, r.dscores, n);
+        multiply_add(h, &r, &ahead, r.dv, r.scores, r.dcontext, n);
+        multiply_add(h, &r, &ahead, r.dk, r.dscores, r.query, n);
+        multiply_down(h, &r, &ahead, r.out, r.dscores, n);
         copy_out(h, d + at, r.out, r.Dp, n, h->scale);
     }
     copy_out(h, dk, r.dk, r.Dp, h->T, 1);

@@ -9,7 +9,7 @@
 #include "trainer/model/dropout.h"
 #include "trainer/model/real.h"
 
-enum { ATTENTION_BLOCK = 48 }; /* queries at a time */
+enum { ATTENTION_BLOCK = 48, ATTENTION_BLOCK_AMX = 128 }; /* queries at a time */
 
 struct attention_head {
     int64_t T, D, H, A;
@@ -28,7 +28,7 @@ static inline int64_t attention_padded(int64_t n)
     return (n + 31) / 32 * 32;
 }
 
-/* Local.  Elements of `room`. */
+/* Local.  Elements of `room`, for any kernels. */
 int64_t attention_head_room(int64_t T, int64_t D);
 
 struct attention_kernels {
@@ -41,7 +41,9 @@ struct attention_kernels {
 };
 
 /* Local.  Static tables; NULL where the program was built without them.  They may run only on
- * processors that have the instructions. */
+ * processors that have the instructions (AMX: gemm_amx_has()).  That of AMX rounds the operands of
+ * its products to bf16. */
+const struct attention_kernels *attention_kernels_amx(void);
 const struct attention_kernels *attention_kernels_avx512(void);
 const struct attention_kernels *attention_kernels_avx2(void);
 const struct attention_kernels *attention_kernels_plain(void);

@@ -83,6 +83,7 @@ static struct attention attention_of(const struct layer_call *c)
         .A = A,
         .D = c->model->config.hidden_size / A,
         .drop = dropout_of(c, DROPOUT_ATTENTION),
+        .amx = c->scratch->dense.amx,
         .batch = c->batch,
         .q = c->keep->q,
         .k = c->keep->k,
