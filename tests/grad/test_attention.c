@@ -8,7 +8,7 @@ static real *q, *k, *v, *weight, *context;
 
 static double value(void)
 {
-    attention_forward(&attention, context);
+    attention_forward(&attention, (struct mixed_rows){context, NULL});
     return grad_dot(context, weight, batch.N * attention.A * attention.D);
 }
 
@@ -26,16 +26,17 @@ static void check(int64_t A, int64_t D, double p)
         .D = D,
         .drop = dropout_make(p, rng_key(3, RNG_DROPOUT, 1), 1, DROPOUT_ATTENTION),
         .batch = &batch,
-        .q = q,
-        .k = k,
-        .v = v,
+        .q.full = q,
+        .k.full = k,
+        .v.full = v,
         .row_max = grad_zeros(batch.N * A),
         .row_scale = grad_zeros(batch.N * A),
         .room = grad_zeros(attention_room_plan(9, D)),
     };
     (void)value();
     real *d = grad_copy(weight, n), *dk = grad_zeros(n), *dv = grad_zeros(n);
-    attention_backward(&attention, context, d, dk, dv);
+    attention_backward(&attention, (struct mixed_rows){context, NULL}, (struct mixed_rows){d, NULL},
+                       (struct mixed_rows){dk, NULL}, (struct mixed_rows){dv, NULL});
     grad_check("q", q, n, d, value, 1e-8, 200);
     grad_check("k", k, n, dk, value, 1e-8, 200);
     grad_check("v", v, n, dv, value, 1e-8, 200);

@@ -14,6 +14,7 @@
 #include "comm/base/rng.h"
 #include "trainer/model/attention.h"
 #include "trainer/model/attention_head.h"
+#include "trainer/model/bf16.h"
 #include "trainer/model/gemm_amx.h"
 
 enum { PARTS = 9, KERNELS = 4 };
@@ -48,6 +49,69 @@ static void problem_free(struct problem *p)
     for (int i = 0; i < PARTS; i++)
         free(p->part[i]);
 }
+
+/* Those of AMX from and to float: rows of a head rounded, side by side, and back. */
+struct halves {
+    struct attention_head head;
+    uint16_t *part[PARTS];
+};
+
+static void round_rows(const struct attention_head *h, uint16_t *to, const float *from)
+{
+    for (int64_t t = 0; t < h->T; t++)
+        bf16_round(to + t * h->D, from + t * h->H, h->D);
+}
+
+static void read_rows(const struct attention_head *h, float *to, const uint16_t *from)
+{
+    for (int64_t t = 0; t < h->T; t++)
+        for (int64_t j = 0; j < h->D; j++)
+            to[t * h->H + j] = bf16_value(from[t * h->D + j]);
+}
+
+static struct halves halves_of(const struct attention_head *h)
+{
+    struct halves x = {.head = *h};
+    const float *from[] = {h->q, h->k, h->v};
+    x.head.H = h->D;
+    x.head.next = 0;
+    for (int i = 0; i < PARTS; i++)
+        x.part[i] = calloc((size_t)(h->T * h->D), sizeof *x.part[i]);
+    for (int i = 0; i < 3; i++) {
+        round_rows(h, x.part[i], from[i]);
+        x.head.half[i] = x.part[i];
+    }
+    return x;
+}
+
+static void free_halves(struct halves *x)
+{
+    for (int i = 0; i < PARTS; i++)
+        free(x->part[i]);
+}
+
+static void amx_forward(const struct attention_head *h, float *context)
+{
+    struct halves x = halves_of(h);
+    attention_amx_forward(&x.head, x.part[CONTEXT]);
+    read_rows(h, context, x.part[CONTEXT]);
+    free_halves(&x);
+}
+
+static void amx_backward(const struct attention_head *h, const float *context, float *d, float *dk,
+                         float *dv)
+{
+    struct halves x = halves_of(h);
+    round_rows(h, x.part[CONTEXT], context);
+    round_rows(h, x.part[DQ], d);
+    attention_amx_backward(&x.head, x.part[CONTEXT], x.part[DQ], x.part[DK], x.part[DV]);
+    read_rows(h, d, x.part[DQ]);
+    read_rows(h, dk, x.part[DK]);
+    read_rows(h, dv, x.part[DV]);
+    free_halves(&x);
+}
+
+static const struct attention_kernels amx_kernels = {"amx", amx_forward, amx_backward};
 
 /* Every head by one table of kernels. */
 static void run(struct problem *p, const struct attention_kernels *kernels)
@@ -154,11 +218,6 @@ static double error_of(const float *got, const double *expected, int64_t count)
     return largest > 0 ? worst / largest : worst;
 }
 
-static bool is_amx(const struct attention_kernels *kernels)
-{
-    return gemm_amx_has() && kernels == attention_kernels_amx();
-}
-
 static int kernels_here(const struct attention_kernels *all[KERNELS])
 {
     const struct attention_kernels *best = attention_kernels_best();
@@ -168,8 +227,8 @@ static int kernels_here(const struct attention_kernels *all[KERNELS])
         all[count++] = attention_kernels_avx2();
     if (best != attention_kernels_plain())
         all[count++] = attention_kernels_plain();
-    if (gemm_amx_has() && attention_kernels_amx())
-        all[count++] = attention_kernels_amx();
+    if (gemm_amx_has())
+        all[count++] = &amx_kernels;
     return count;
 }
 
@@ -191,7 +250,7 @@ static void check(int64_t T, int64_t A, int64_t D, double rate)
             /* With one token a probability is one and has no slope: dq and dk are noise. */
             bool none = T == 1 && (part == DQ || part == DK);
             double error = error_of(p.part[part], expected[part], none ? 0 : count);
-            if (!(error < (is_amx(all[k]) ? BF16_ERROR : 3e-6)))
+            if (!(error < (all[k] == &amx_kernels ? BF16_ERROR : 3e-6)))
                 fail_msg("%s: T %ld A %ld D %ld p %g part %d: error %g", all[k]->name, (long)T,
                          (long)A, (long)D, rate, part, error);
             if (k == 0) {
@@ -245,53 +304,69 @@ static struct batch batch_of(const int32_t *lengths, int32_t count)
     return b;
 }
 
-/* q, k, v, dC in, context, dq, dk, dv out: eight blocks [N,H]. */
-static void run_batch(const struct batch *b, bool amx, int64_t A, int64_t D, float *block,
+/* q, k, v, dC in, context, dq, dk, dv out: eight blocks [N,H] in float, or in bf16. */
+static struct mixed_rows block_of(void *blocks, bool half, int64_t at)
+{
+    return half ? (struct mixed_rows){NULL, (uint16_t *)blocks + at}
+                : (struct mixed_rows){(float *)blocks + at, NULL};
+}
+
+static void run_batch(const struct batch *b, bool half, int64_t A, int64_t D, void *blocks,
                       int64_t n)
 {
     float *rows = malloc((size_t)(2 * b->N * A) * sizeof *rows);
     float *room = malloc((size_t)attention_room_plan(140, D) * sizeof *room);
+    struct mixed_rows x[8];
+    for (int i = 0; i < 8; i++)
+        x[i] = block_of(blocks, half, i * n);
     struct attention a = {.A = A,
                           .D = D,
-                          .amx = amx,
                           .drop = dropout_make(0.1, 99, 3, DROPOUT_ATTENTION),
                           .batch = b,
-                          .q = block,
-                          .k = block + n,
-                          .v = block + 2 * n,
+                          .q = x[0],
+                          .k = x[1],
+                          .v = x[2],
                           .row_max = rows,
                           .row_scale = rows + b->N * A,
                           .room = room};
-    attention_forward(&a, block + 4 * n);
-    memcpy(block + 5 * n, block + 3 * n, (size_t)n * sizeof *block);
-    attention_backward(&a, block + 4 * n, block + 5 * n, block + 6 * n, block + 7 * n);
+    attention_forward(&a, x[4]);
+    if (half)
+        memcpy(x[5].half, x[3].half, (size_t)n * sizeof *x[5].half);
+    else
+        memcpy(x[5].full, x[3].full, (size_t)n * sizeof *x[5].full);
+    attention_backward(&a, x[4], x[5], x[6], x[7]);
     free(rows);
     free(room);
 }
 
-static void check_bits_in_any_batch(bool amx)
+static void check_bits_in_any_batch(bool half)
 {
     enum { A = 3, D = 24, H = A * D, SENTENCES = 6 };
     static const int32_t lengths[SENTENCES] = {7, 128, 1, 33, 140, 12};
     struct batch whole = batch_of(lengths, SENTENCES);
-    int64_t n = whole.N * H;
-    float *all = malloc((size_t)(8 * n) * sizeof *all);
+    int64_t n = whole.N * H, size = half ? sizeof(uint16_t) : sizeof(float);
+    float *values = malloc((size_t)(8 * n) * sizeof *values);
+    char *all = malloc((size_t)(8 * n * size));
     for (int64_t i = 0; i < 8 * n; i++)
-        all[i] = normal(9, i);
-    run_batch(&whole, amx, A, D, all, n);
+        values[i] = normal(9, i);
+    memcpy(all, values, (size_t)(half ? 0 : 8 * n * size));
+    if (half)
+        bf16_round((uint16_t *)(void *)all, values, 8 * n);
+    run_batch(&whole, half, A, D, all, n);
     for (int32_t skip = 1; skip < SENTENCES; skip++) {
         struct batch part = batch_slice(&whole, skip, SENTENCES - skip);
         int64_t m = part.N * H;
-        float *some = malloc((size_t)(8 * m) * sizeof *some);
+        char *some = malloc((size_t)(8 * m * size));
         for (int block = 0; block < 4; block++)
-            memcpy(some + block * m, all + (block + 1) * n - m, (size_t)m * sizeof *some);
-        run_batch(&part, amx, A, D, some, m);
+            memcpy(some + block * m * size, all + ((block + 1) * n - m) * size, (size_t)(m * size));
+        run_batch(&part, half, A, D, some, m);
         for (int block = 4; block < 8; block++)
-            assert_memory_equal(some + block * m, all + (block + 1) * n - m,
-                                (size_t)m * sizeof *some);
+            assert_memory_equal(some + block * m * size, all + ((block + 1) * n - m) * size,
+                                (size_t)(m * size));
         free(some);
     }
     batch_destroy(&whole);
+    free(values);
     free(all);
 }
 

@@ -16,7 +16,7 @@ int64_t attention_head_room(int64_t T, int64_t D)
     int64_t lanes = (block * T + DROPOUT_SLACK + ROW_LANES) / 2 + 1;
     int64_t native = 2 * Tp * Dp + 3 * T * Dp + 3 * block * Dp + 2 * block * Tp + lanes;
     int64_t most = T < ATTENTION_BLOCK_AMX ? T : ATTENTION_BLOCK_AMX;
-    int64_t amx = 2 * most * Tp + (most * T + DROPOUT_SLACK + ROW_LANES) / 2 + 1;
+    int64_t amx = 2 * most * Tp + 2 * T * Dp + (most * T + DROPOUT_SLACK + ROW_LANES) / 2 + 1;
     return native > amx ? native : amx;
 }
 
@@ -38,15 +38,20 @@ const struct attention_kernels *attention_kernels_best(void)
     return attention_kernels_plain();
 }
 
-static const struct attention_kernels *kernels_of(const struct attention *a)
-{
-    return a->amx && attention_kernels_amx() ? attention_kernels_amx() : attention_kernels_best();
-}
-
 /* Where a head's first element lies: in [N,H], and in [N,A]. */
 struct place {
     int64_t at, row;
 };
+
+static const real *from(const real *x, int64_t at)
+{
+    return x ? x + at : NULL;
+}
+
+static const uint16_t *half_from(const uint16_t *x, int64_t at)
+{
+    return x ? x + at : NULL;
+}
 
 static struct attention_head head_of(const struct attention *a, int32_t s, int64_t h,
                                      struct place *place)
@@ -58,9 +63,12 @@ static struct attention_head head_of(const struct attention *a, int32_t s, int64
                                    .D = a->D,
                                    .H = H,
                                    .A = a->A,
-                                   .q = a->q + place->at,
-                                   .k = a->k + place->at,
-                                   .v = a->v + place->at,
+                                   .q = from(a->q.full, place->at),
+                                   .k = from(a->k.full, place->at),
+                                   .v = from(a->v.full, place->at),
+                                   .half = {half_from(a->q.half, place->at),
+                                            half_from(a->k.half, place->at),
+                                            half_from(a->v.half, place->at)},
                                    .row_max = a->row_max + place->row,
                                    .row_scale = a->row_scale + place->row,
                                    .drop = &a->drop,
@@ -71,26 +79,35 @@ static struct attention_head head_of(const struct attention *a, int32_t s, int64
                                    .room = a->room};
 }
 
-void attention_forward(const struct attention *a, real *context)
+void attention_forward(const struct attention *a, struct mixed_rows context)
 {
-    const struct attention_kernels *kernels = kernels_of(a);
+    const struct attention_kernels *kernels = attention_kernels_best();
     for (int32_t s = 0; s < a->batch->B; s++) {
         for (int64_t h = 0; h < a->A; h++) {
             struct place p;
             struct attention_head head = head_of(a, s, h, &p);
-            kernels->forward(&head, context + p.at);
+            if (a->q.half)
+                attention_amx_forward(&head, context.half + p.at);
+            else
+                kernels->forward(&head, context.full + p.at);
         }
     }
 }
 
-void attention_backward(const struct attention *a, const real *context, real *d, real *dk, real *dv)
+void attention_backward(const struct attention *a, struct mixed_rows context, struct mixed_rows d,
+                        struct mixed_rows dk, struct mixed_rows dv)
 {
-    const struct attention_kernels *kernels = kernels_of(a);
+    const struct attention_kernels *kernels = attention_kernels_best();
     for (int32_t s = 0; s < a->batch->B; s++) {
         for (int64_t h = 0; h < a->A; h++) {
             struct place p;
             struct attention_head head = head_of(a, s, h, &p);
-            kernels->backward(&head, context + p.at, d + p.at, dk + p.at, dv + p.at);
+            if (a->q.half)
+                attention_amx_backward(&head, context.half + p.at, d.half + p.at, dk.half + p.at,
+                                       dv.half + p.at);
+            else
+                kernels->backward(&head, context.full + p.at, d.full + p.at, dk.full + p.at,
+                                  dv.full + p.at);
         }
     }
 }

@@ -12,6 +12,7 @@
 #define MT_MODEL_ATTENTION_H
 
 #include "io/batch.h"
+#include "trainer/model/bf16.h"
 #include "trainer/model/dropout.h"
 #include "trainer/model/real.h"
 
@@ -19,8 +20,7 @@ struct attention {
     int64_t A, D; /* heads, columns of a head; H = A D */
     struct dropout drop;
     const struct batch *batch;
-    bool amx;                  /* products by AMX, of operands rounded to bf16 */
-    const real *q, *k, *v;     /* [N,H] */
+    struct mixed_rows q, k, v; /* [N,H]; bf16: AMX multiplies */
     real *row_max, *row_scale; /* [N,A], written by forward */
     real *room;                /* attention_room_plan for the longest sentence */
 };
@@ -28,12 +28,12 @@ struct attention {
 /* Local.  Elements of `room` for sentences of up to T tokens and heads of D columns. */
 int64_t attention_room_plan(int64_t T, int64_t D);
 
-/* Local.  context[N,H]. */
-void attention_forward(const struct attention *a, real *context);
+/* Local.  context[N,H], in bf16 where q, k and v are. */
+void attention_forward(const struct attention *a, struct mixed_rows context);
 
 /* Local.  d: gradient of the context on entry, dq on return; context as forward made it;
- * sets dk, dv; all [N,H]. */
-void attention_backward(const struct attention *a, const real *context, real *d, real *dk,
-                        real *dv);
+ * sets dk, dv; all [N,H], in bf16 where q, k and v are. */
+void attention_backward(const struct attention *a, struct mixed_rows context, struct mixed_rows d,
+                        struct mixed_rows dk, struct mixed_rows dv);
 
 #endif

@@ -14,6 +14,7 @@ enum { ATTENTION_BLOCK = 48, ATTENTION_BLOCK_AMX = 128 }; /* queries at a time *
 struct attention_head {
     int64_t T, D, H, A;
     const real *q, *k, *v;     /* [T,D], rows H apart */
+    const uint16_t *half[3];   /* the same in bf16, for AMX */
     real *row_max, *row_scale; /* [T], A apart */
     const struct dropout *drop;
     int64_t sample, first; /* of its dropout */
@@ -41,14 +42,18 @@ struct attention_kernels {
 };
 
 /* Local.  Static tables; NULL where the program was built without them.  They may run only on
- * processors that have the instructions (AMX: gemm_amx_has()).  That of AMX rounds the operands of
- * its products to bf16. */
-const struct attention_kernels *attention_kernels_amx(void);
+ * processors that have the instructions. */
 const struct attention_kernels *attention_kernels_avx512(void);
 const struct attention_kernels *attention_kernels_avx2(void);
 const struct attention_kernels *attention_kernels_plain(void);
 
 /* Local.  The widest that this machine can run. */
 const struct attention_kernels *attention_kernels_best(void);
+
+/* Local.  The same by AMX, where gemm_amx_has(): from and to matrices in bf16, operands of products
+ * rounded to bf16, scores and sums in float. */
+void attention_amx_forward(const struct attention_head *h, uint16_t *context);
+void attention_amx_backward(const struct attention_head *h, const uint16_t *context, uint16_t *d,
+                            uint16_t *dk, uint16_t *dv);
 
 #endif

@@ -27,6 +27,12 @@ static inline float bf16_value(uint16_t h)
     return f;
 }
 
+/* A matrix in float or, where full is NULL, in bf16. */
+struct mixed_rows {
+    real *full;
+    uint16_t *half;
+};
+
 /* Local.  to[count] = from[count], rounded. */
 void bf16_round(uint16_t *restrict to, const real *restrict from, int64_t count);
 

@@ -59,7 +59,7 @@ static bool in_bf16(const struct dense *d)
 
 static struct gemm_amx_matrix amx_operand(struct operand x, int64_t columns, bool transposed)
 {
-    return (struct gemm_amx_matrix){x.rounded, x.at, columns, transposed, true};
+    return (struct gemm_amx_matrix){x.rounded, x.at, columns, transposed, !x.rows};
 }
 
 static struct gemm_amx_matrix amx_weight(const struct dense *d, int32_t weight, int64_t in,
@@ -71,13 +71,29 @@ static struct gemm_amx_matrix amx_weight(const struct dense *d, int32_t weight, 
 struct operand dense_operand(const struct dense *d, const real *x, int64_t columns, uint16_t *to)
 {
     if (to == NULL)
-        return (struct operand){x, NULL};
+        return (struct operand){x, NULL, false};
     if (!d->room->amx)
         bf16_round(to, x, d->N * columns);
     for (int64_t row = 0; d->room->amx && row < d->N; row++)
         gemm_amx_block_row(to, row, x + row * columns, columns);
     timing_mark(TIMING_ROUNDING);
-    return (struct operand){NULL, to};
+    return (struct operand){NULL, to, false};
+}
+
+struct operand dense_rows_operand(const struct dense *d, struct mixed_rows x, int64_t columns,
+                                  uint16_t *to)
+{
+    if (x.half)
+        return (struct operand){NULL, x.half, true};
+    return dense_operand(d, x.full, columns, to);
+}
+
+struct mixed_rows dense_rows_plan(struct arena *a, const struct model *m, int64_t N,
+                                  int64_t columns)
+{
+    bool half = dense_keeps_half(m);
+    return (struct mixed_rows){.full = half ? NULL : ARENA_TAKE(a, real, N * columns),
+                               .half = half ? ARENA_TAKE(a, uint16_t, N * columns) : NULL};
 }
 
 static const uint16_t *rounded_weight(const struct dense *d, int32_t weight, int64_t count)
@@ -91,6 +107,12 @@ static KERNEL void add(real *restrict to, const real *restrict from, int64_t cou
 {
     for (int64_t j = 0; j < count; j++)
         to[j] += from[j];
+}
+
+static KERNEL void add_half(real *restrict to, const uint16_t *restrict from, int64_t count)
+{
+    for (int64_t j = 0; j < count; j++)
+        to[j] += (real)bf16_value(from[j]);
 }
 
 void dense_forward(const struct dense *d, real *y, struct operand x, int32_t weight, int64_t in,
@@ -122,6 +144,34 @@ void dense_backward_input(const struct dense *d, real *dx, bool adds, struct ope
     }
     const uint16_t *w = rounded_weight(d, weight, in * out);
     gemm_backward_input_bf16(dx, adds, dy.rounded, w, d->N, in, out);
+    timing_mark(TIMING_PRODUCTS);
+}
+
+/* A product by AMX goes to rows in bf16. */
+struct amx_rows {
+    uint16_t *to;
+    int64_t stride;
+    const real *bias; /* NULL: none */
+};
+
+static void rows_finish(void *context, real *sums, int64_t row, int64_t rows, int64_t column,
+                        int64_t columns)
+{
+    const struct amx_rows *c = context;
+    gemm_amx_store_half(c->to + row * c->stride + column, c->stride, sums,
+                        c->bias ? c->bias + column : NULL, rows, columns);
+}
+
+void dense_backward_rows(const struct dense *d, struct mixed_rows dx, struct operand dy,
+                         int32_t weight, int64_t in, int64_t out)
+{
+    if (dx.full) {
+        dense_backward_input(d, dx.full, false, dy, weight, in, out);
+        return;
+    }
+    struct amx_rows to = {dx.half, in, NULL};
+    gemm_amx((struct gemm_amx_result){rows_finish, &to}, amx_operand(dy, out, false),
+             amx_weight(d, weight, in, false), d->N, in, out);
     timing_mark(TIMING_PRODUCTS);
 }
 
@@ -198,13 +248,13 @@ struct operand dense_activation_forward(const struct dense *d, const struct dens
         gemm_amx((struct gemm_amx_result){activation_finish_forward, &to},
                  amx_operand(x, in, false), amx_weight(d, a->weight, in, true), d->N, F, in);
         timing_mark(TIMING_PRODUCTS);
-        return (struct operand){NULL, to.g};
+        return (struct operand){NULL, to.g, false};
     }
     struct activation_out g = {a->room, d->room->a};
     dense_forward(d, a->u, x, a->weight, in, F);
     activation_forward(a->act, d->N, F, bias, a->u, g);
     timing_mark(TIMING_ACTIVATION);
-    return (struct operand){g.rounded ? NULL : g.at, g.rounded};
+    return (struct operand){g.rounded ? NULL : g.at, g.rounded, false};
 }
 
 /* act(u) alone. */
@@ -238,7 +288,7 @@ struct dense_activation_gradients dense_activation_backward(const struct dense *
                      amx_operand(dy, out, false), amx_weight(d, weight_above, F, false), d->N, F,
                      out);
         timing_mark(TIMING_PRODUCTS);
-        return (struct dense_activation_gradients){{NULL, to.g}, {NULL, to.du}};
+        return (struct dense_activation_gradients){{NULL, to.g, false}, {NULL, to.du, false}};
     }
     if (weight_above < 0)
         memset(dg, 0, (size_t)(d->N * F) * sizeof *dg);
@@ -247,8 +297,8 @@ struct dense_activation_gradients dense_activation_backward(const struct dense *
     struct activation_out g = {a->room, d->room->b};
     activation_backward(a->act, d->N, F, a->u, g, dg, d->room->a, dbias);
     timing_mark(TIMING_ACTIVATION);
-    return (struct dense_activation_gradients){{g.rounded ? NULL : g.at, g.rounded},
-                                               {dg, d->room->a}};
+    return (struct dense_activation_gradients){{g.rounded ? NULL : g.at, g.rounded, false},
+                                               {dg, d->room->a, false}};
 }
 
 static void round_weights(const struct dense *d, const struct dense_triple *t, int64_t H)
@@ -266,15 +316,16 @@ static KERNEL void add_bias(real *restrict y, const real *restrict x, int64_t st
             y[i * H + j] = x[i * stride + j] + b[j];
 }
 
-void dense_triple_forward(const struct dense *d, real *const y[3], struct operand x,
+void dense_triple_forward(const struct dense *d, const struct mixed_rows y[3], struct operand x,
                           const struct dense_triple *t, int64_t H)
 {
     real *sum = d->room->sum;
     if (d->room->amx) {
-        for (int i = 0; i < 3; i++)
-            gemm_amx_full((struct gemm_amx_full){y[i], H, false, weights_at(d->w, t->bias[i])},
-                          amx_operand(x, H, false), amx_weight(d, t->weight[i], H, true), d->N, H,
-                          H);
+        for (int i = 0; i < 3; i++) {
+            struct amx_rows to = {y[i].half, H, weights_at(d->w, t->bias[i])};
+            gemm_amx((struct gemm_amx_result){rows_finish, &to}, amx_operand(x, H, false),
+                     amx_weight(d, t->weight[i], H, true), d->N, H, H);
+        }
         timing_mark(TIMING_PRODUCTS);
         return;
     }
@@ -283,31 +334,32 @@ void dense_triple_forward(const struct dense *d, real *const y[3], struct operan
         gemm_forward_bf16(sum, x.rounded, d->room->w, d->N, H, 3 * H);
         timing_mark(TIMING_PRODUCTS);
         for (int i = 0; i < 3; i++)
-            add_bias(y[i], sum + i * H, 3 * H, weights_at(d->w, t->bias[i]), d->N, H);
+            add_bias(y[i].full, sum + i * H, 3 * H, weights_at(d->w, t->bias[i]), d->N, H);
         timing_mark(TIMING_ROUNDING);
         return;
     }
     for (int i = 0; i < 3; i++) {
         const real *b = weights_at(d->w, t->bias[i]);
-        gemm_forward(y[i], x.at, weights_at(d->w, t->weight[i]), d->N, H, H);
+        gemm_forward(y[i].full, x.at, weights_at(d->w, t->weight[i]), d->N, H, H);
         timing_mark(TIMING_PRODUCTS);
         for (int64_t row = 0; row < d->N; row++)
-            add(y[i] + row * H, b, H);
+            add(y[i].full + row * H, b, H);
         timing_mark(TIMING_OTHER);
     }
 }
 
 /* Rows of dy side by side in bf16, and their sums in float. */
-static struct operand round_gradients(const struct dense *d, const real *const dy[3], int64_t H)
+static struct operand round_gradients(const struct dense *d, const struct mixed_rows dy[3],
+                                      int64_t H)
 {
     for (int64_t row = 0; row < d->N; row++)
         for (int i = 0; i < 3; i++)
-            bf16_round(d->room->a + (3 * row + i) * H, dy[i] + row * H, H);
+            bf16_round(d->room->a + (3 * row + i) * H, dy[i].full + row * H, H);
     timing_mark(TIMING_ROUNDING);
-    return (struct operand){NULL, d->room->a};
+    return (struct operand){NULL, d->room->a, false};
 }
 
-static void triple_backward_bf16(const struct dense *d, real *dx, const real *const dy[3],
+static void triple_backward_bf16(const struct dense *d, real *dx, const struct mixed_rows dy[3],
                                  struct operand x, const struct dense_triple *t, int64_t H)
 {
     struct operand all = round_gradients(d, dy, H);
@@ -333,13 +385,17 @@ static void triple_backward_bf16(const struct dense *d, real *dx, const real *co
     timing_mark(TIMING_PRODUCTS);
 }
 
-void dense_triple_backward(const struct dense *d, real *dx, const real *const dy[3],
+void dense_triple_backward(const struct dense *d, real *dx, const struct mixed_rows dy[3],
                            struct operand x, const struct dense_triple *t, int64_t H)
 {
     for (int i = 0; i < 3; i++) {
         real *db = weights_gradient(d->w, t->bias[i]);
-        for (int64_t row = 0; db && row < d->N; row++)
-            add(db, dy[i] + row * H, H);
+        for (int64_t row = 0; db && row < d->N; row++) {
+            if (dy[i].half)
+                add_half(db, dy[i].half + row * H, H);
+            else
+                add(db, dy[i].full + row * H, H);
+        }
     }
     timing_mark(TIMING_OTHER);
     if (in_bf16(d)) {
@@ -347,7 +403,7 @@ void dense_triple_backward(const struct dense *d, real *dx, const real *const dy
         return;
     }
     for (int i = 0; i < 3; i++) {
-        struct operand dyo = dense_operand(d, dy[i], H, d->room->a);
+        struct operand dyo = dense_rows_operand(d, dy[i], H, d->room->a);
         dense_backward_weight(d, t->weight[i], dyo, x, H, H);
         if (dx)
             dense_backward_input(d, dx, true, dyo, t->weight[i], H, H);

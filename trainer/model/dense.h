@@ -13,14 +13,16 @@
 
 #include "comm/base/arena.h"
 #include "io/bert_config.h"
+#include "trainer/model/bf16.h"
 #include "trainer/model/model.h"
 #include "trainer/model/weights.h"
 
 /* A matrix that is multiplied: `at` in fp32, `rounded` (then not NULL) in bf16; by AMX in blocks
- * (trainer/model/gemm_amx.h). */
+ * (trainer/model/gemm_amx.h), or as rows. */
 struct operand {
     const real *at;
     const uint16_t *rounded;
+    bool rows;
 };
 
 /* Work space of the products of N rows; all NULL in fp32. */
@@ -46,6 +48,14 @@ void dense_room_plan(struct dense_room *room, struct arena *a, const struct mode
 /* Local.  x[N,columns] as an operand; `to` is a part of the room, NULL in fp32. */
 struct operand dense_operand(const struct dense *d, const real *x, int64_t columns, uint16_t *to);
 
+/* Local.  The same of rows that attention reads or writes. */
+struct operand dense_rows_operand(const struct dense *d, struct mixed_rows x, int64_t columns,
+                                  uint16_t *to);
+
+/* Local.  Memory for [N,columns] between products and attention: bf16 where AMX multiplies. */
+struct mixed_rows dense_rows_plan(struct arena *a, const struct model *m, int64_t N,
+                                  int64_t columns);
+
 /* Local.  y[N,out] = x[N,in] W^T. */
 void dense_forward(const struct dense *d, real *y, struct operand x, int32_t weight, int64_t in,
                    int64_t out);
@@ -53,6 +63,10 @@ void dense_forward(const struct dense *d, real *y, struct operand x, int32_t wei
 /* Local.  dx[N,in] = dy[N,out] W, or adds that to dx. */
 void dense_backward_input(const struct dense *d, real *dx, bool add, struct operand dy,
                           int32_t weight, int64_t in, int64_t out);
+
+/* Local.  dx[N,in] = dy[N,out] W, for attention. */
+void dense_backward_rows(const struct dense *d, struct mixed_rows dx, struct operand dy,
+                         int32_t weight, int64_t in, int64_t out);
 
 /* Local.  Adds dy[N,out]^T x[N,in] into the weight's gradient; nothing where it is frozen. */
 void dense_backward_weight(const struct dense *d, int32_t weight, struct operand dy,
@@ -92,12 +106,12 @@ struct dense_triple {
 };
 
 /* Local.  y[i][N,H] = x[N,H] W_i^T + b_i. */
-void dense_triple_forward(const struct dense *d, real *const y[3], struct operand x,
+void dense_triple_forward(const struct dense *d, const struct mixed_rows y[3], struct operand x,
                           const struct dense_triple *t, int64_t H);
 
 /* Local.  From dy[i][N,H]: adds into the gradients of trainable weights and biases and, where
  * dx is not NULL, adds the gradient of the input to dx[N,H].  Uses room->a; x may be in room->b. */
-void dense_triple_backward(const struct dense *d, real *dx, const real *const dy[3],
+void dense_triple_backward(const struct dense *d, real *dx, const struct mixed_rows dy[3],
                            struct operand x, const struct dense_triple *t, int64_t H);
 
 #endif

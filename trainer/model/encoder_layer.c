@@ -20,10 +20,10 @@ static int64_t larger(int64_t a, int64_t b)
 void layer_keep_plan(struct layer_keep *keep, struct arena *a, const struct model *m, int64_t N)
 {
     int64_t H = m->config.hidden_size, A = m->config.num_attention_heads;
-    keep->q = ARENA_TAKE(a, real, N * H);
-    keep->k = ARENA_TAKE(a, real, N * H);
-    keep->v = ARENA_TAKE(a, real, N * H);
-    keep->context = ARENA_TAKE(a, real, N * H);
+    keep->q = dense_rows_plan(a, m, N, H);
+    keep->k = dense_rows_plan(a, m, N, H);
+    keep->v = dense_rows_plan(a, m, N, H);
+    keep->context = dense_rows_plan(a, m, N, H);
     keep->row_max = ARENA_TAKE(a, real, N * A);
     keep->row_scale = ARENA_TAKE(a, real, N * A);
     keep->xhat1 = ARENA_TAKE(a, real, N * H);
@@ -50,9 +50,9 @@ void layer_scratch_plan(struct layer_scratch *s, struct arena *a, const struct m
     if (!backward)
         return;
     s->dy = ARENA_TAKE(a, real, N * H);
-    s->dcontext = ARENA_TAKE(a, real, N * H);
-    s->dk = ARENA_TAKE(a, real, N * H);
-    s->dv = ARENA_TAKE(a, real, N * H);
+    s->dcontext = dense_rows_plan(a, m, N, H);
+    s->dk = dense_rows_plan(a, m, N, H);
+    s->dv = dense_rows_plan(a, m, N, H);
     s->dg = half ? NULL : ARENA_TAKE(a, real, N * F);
     s->sink = ARENA_TAKE(a, real, 3 * larger(H, F));
 }
@@ -83,7 +83,6 @@ static struct attention attention_of(const struct layer_call *c)
         .A = A,
         .D = c->model->config.hidden_size / A,
         .drop = dropout_of(c, DROPOUT_ATTENTION),
-        .amx = c->scratch->dense.amx,
         .batch = c->batch,
         .q = c->keep->q,
         .k = c->keep->k,
@@ -128,7 +127,7 @@ static struct operand operand_of(const struct dense *d, const struct layer_norm 
                                  uint16_t *room)
 {
     if (n->blocks)
-        return (struct operand){NULL, n->blocks};
+        return (struct operand){NULL, n->blocks, false};
     return dense_operand(d, x, n->H, room);
 }
 
@@ -143,7 +142,7 @@ static struct operand forward_to_activation(const struct layer_call *c, const re
 
     struct dense dense = dense_of(c);
     struct dense_triple triple = triple_of(c);
-    dense_triple_forward(&dense, (real *[]){keep->q, keep->k, keep->v},
+    dense_triple_forward(&dense, (struct mixed_rows[]){keep->q, keep->k, keep->v},
                          dense_operand(&dense, x, H, s->dense.a), &triple, H);
     struct attention attention = attention_of(c);
     attention_forward(&attention, keep->context);
@@ -152,7 +151,8 @@ static struct operand forward_to_activation(const struct layer_call *c, const re
     struct layer_norm norm1 = norm_of(c, 1);
     struct dropout drop1 = dropout_of(c, DROPOUT_PROJECTION);
     norm1.blocks = blocks_of(c, s->dense.inner);
-    dense_forward(&dense, s->h1, dense_operand(&dense, keep->context, H, s->dense.a), t->o_w, H, H);
+    dense_forward(&dense, s->h1, dense_rows_operand(&dense, keep->context, H, s->dense.a), t->o_w,
+                  H, H);
     residual_norm_forward(&norm1, &drop1, c->batch, weights_at(w, t->o_b), x, s->h1, s->lanes);
     timing_mark(TIMING_NORM);
 
@@ -278,15 +278,16 @@ static void attention_block_backward(const struct layer_call *c, const struct re
     struct operand dyo = operand_of(&dense, &norm1, dy, s->dense.c);
     if (weights_trains(w, t->o_w))
         dense_backward_weight(&dense, t->o_w, dyo,
-                              dense_operand(&dense, c->keep->context, H, s->dense.b), H, H);
+                              dense_rows_operand(&dense, c->keep->context, H, s->dense.b), H, H);
     if (!r->attention)
         return;
-    dense_backward_input(&dense, s->dcontext, false, dyo, t->o_w, H, H);
+    dense_backward_rows(&dense, s->dcontext, dyo, t->o_w, H, H);
 
     struct attention attention = attention_of(c);
     attention_backward(&attention, c->keep->context, s->dcontext, s->dk, s->dv);
     timing_mark(TIMING_ATTENTION);
-    dense_triple_backward(&dense, input ? d : NULL, (const real *[]){s->dcontext, s->dk, s->dv},
+    dense_triple_backward(&dense, input ? d : NULL,
+                          (struct mixed_rows[]){s->dcontext, s->dk, s->dv},
                           dense_operand(&dense, x, H, s->dense.b), &triple, H);
 }
 

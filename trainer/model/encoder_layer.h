@@ -15,24 +15,25 @@
 
 /* What forward leaves for backward: 6 H + F + 2 A + 2 numbers a token. */
 struct layer_keep {
-    real *q, *k, *v, *context; /* [N,H] */
-    real *row_max, *row_scale; /* [N,A] */
-    real *xhat1, *xhat2;       /* [N,H] */
-    real *rstd1, *rstd2;       /* [N] */
-    real *u;                   /* [N,F]; NULL where bf16 keeps u_half instead */
-    uint16_t *u_half;          /* [N,F], in blocks */
+    struct mixed_rows q, k, v, context; /* [N,H] */
+    real *row_max, *row_scale;          /* [N,A] */
+    real *xhat1, *xhat2;                /* [N,H] */
+    real *rstd1, *rstd2;                /* [N] */
+    real *u;                            /* [N,F]; NULL where bf16 keeps u_half instead */
+    uint16_t *u_half;                   /* [N,F], in blocks */
 };
 
 /* Room that all layers use in turn. */
 struct layer_scratch {
-    real *h1;                      /* [N,H] */
-    real *g;                       /* [N,F]; in bf16 one row, none by AMX */
-    real *attention;               /* attention_room_plan(T, D) */
-    uint16_t *lanes;               /* [H + DROPOUT_SLACK] */
-    real *dy, *dcontext, *dk, *dv; /* [N,H], backward only */
-    real *dg;                      /* [N,F], backward only; none in bf16 by AMX */
-    real *sink;                    /* [3][max(H,F)], backward only */
-    struct dense_room dense;       /* bf16 only */
+    real *h1;                           /* [N,H] */
+    real *g;                            /* [N,F]; in bf16 one row, none by AMX */
+    real *attention;                    /* attention_room_plan(T, D) */
+    uint16_t *lanes;                    /* [H + DROPOUT_SLACK] */
+    real *dy;                           /* [N,H], backward only */
+    struct mixed_rows dcontext, dk, dv; /* [N,H], backward only */
+    real *dg;                           /* [N,F], backward only; none in bf16 by AMX */
+    real *sink;                         /* [3][max(H,F)], backward only */
+    struct dense_room dense;            /* bf16 only */
 };
 
 /* One layer of one pass. */
