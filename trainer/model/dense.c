@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "trainer/model/activation.h"
+#include "trainer/model/activation_table.h"
 #include "trainer/model/bf16.h"
 #include "trainer/model/gemm.h"
 #include "trainer/model/gemm_amx.h"
@@ -203,6 +204,7 @@ void dense_backward_weight(const struct dense *d, int32_t weight, struct operand
 /* What the sums of a product of AMX go on into. */
 struct amx_activation {
     const struct dense_activation *a;
+    const struct activation_table *table;
     int64_t F;
     const real *bias; /* forward */
     uint16_t *g, *du; /* [N,F] in blocks */
@@ -216,13 +218,12 @@ static void activation_finish_forward(void *context, real *sums, int64_t row, in
 {
     const struct amx_activation *c = context;
     int64_t at = gemm_amx_block_at(c->F, row, column);
-    uint16_t half[PANEL * PANEL];
-    real u[PANEL * PANEL], g[PANEL * PANEL];
-    gemm_amx_store_half(half, PANEL, sums, c->bias + column, rows, columns);
-    gemm_amx_load_half(u, half, PANEL, rows, columns);
-    activation_values(c->a->act, rows * PANEL, u, g);
-    gemm_amx_store_half(c->a->half + at, PANEL, u, NULL, rows, PANEL);
-    gemm_amx_store_half(c->g + at, PANEL, g, NULL, rows, PANEL);
+    uint16_t u[PANEL * PANEL];
+    real bias[PANEL] = {0};
+    memcpy(bias, c->bias + column, (size_t)columns * sizeof *bias);
+    gemm_amx_store_half(u, PANEL, sums, bias, rows, PANEL);
+    gemm_amx_store_half(c->a->half + at, PANEL, sums, bias, rows, PANEL);
+    activation_table_values(c->table, rows, u, c->g + at);
 }
 
 static void activation_finish_backward(void *context, real *sums, int64_t row, int64_t rows,
@@ -230,10 +231,7 @@ static void activation_finish_backward(void *context, real *sums, int64_t row, i
 {
     const struct amx_activation *c = context;
     int64_t at = gemm_amx_block_at(c->F, row, column);
-    real u[PANEL * PANEL], g[PANEL * PANEL];
-    gemm_amx_load_half(u, c->a->half + at, PANEL, rows, PANEL);
-    activation_slopes(c->a->act, rows * PANEL, u, g, sums);
-    gemm_amx_store_half(c->g + at, PANEL, g, NULL, rows, PANEL);
+    activation_table_slopes(c->table, rows, c->a->half + at, c->g + at, sums);
     gemm_amx_store_half(c->du + at, PANEL, sums, NULL, rows, PANEL);
     for (int64_t r = 0; r < rows; r++)
         add(c->dbias + column, sums + r * PANEL, columns);
@@ -244,7 +242,8 @@ struct operand dense_activation_forward(const struct dense *d, const struct dens
 {
     const real *bias = weights_at(d->w, a->bias);
     if (d->room->amx) {
-        struct amx_activation to = {.a = a, .F = F, .bias = bias, .g = d->room->a};
+        struct amx_activation to = {
+            .a = a, .table = activation_table_of(a->act), .F = F, .bias = bias, .g = d->room->a};
         gemm_amx((struct gemm_amx_result){activation_finish_forward, &to},
                  amx_operand(x, in, false), amx_weight(d, a->weight, in, true), d->N, F, in);
         timing_mark(TIMING_PRODUCTS);
@@ -258,16 +257,13 @@ struct operand dense_activation_forward(const struct dense *d, const struct dens
 }
 
 /* act(u) alone. */
-static void activation_again(const struct dense *d, const struct dense_activation *a, int64_t F)
+static void activation_again(const struct dense *d, const struct amx_activation *c)
 {
-    real u[PANEL * PANEL], g[PANEL * PANEL];
     for (int64_t row = 0; row < d->N; row += PANEL)
-        for (int64_t j = 0; j < F; j += PANEL) {
+        for (int64_t j = 0; j < c->F; j += PANEL) {
             int64_t rows = d->N - row < PANEL ? d->N - row : PANEL;
-            int64_t at = gemm_amx_block_at(F, row, j);
-            gemm_amx_load_half(u, a->half + at, PANEL, rows, PANEL);
-            activation_values(a->act, rows * PANEL, u, g);
-            gemm_amx_store_half(d->room->b + at, PANEL, g, NULL, rows, PANEL);
+            int64_t at = gemm_amx_block_at(c->F, row, j);
+            activation_table_values(c->table, rows, c->a->half + at, c->g + at);
         }
     timing_mark(TIMING_ACTIVATION);
 }
@@ -279,10 +275,14 @@ struct dense_activation_gradients dense_activation_backward(const struct dense *
                                                             real *dbias)
 {
     if (d->room->amx) {
-        struct amx_activation to = {
-            .a = a, .F = F, .g = d->room->b, .du = d->room->a, .dbias = dbias};
+        struct amx_activation to = {.a = a,
+                                    .table = activation_table_of(a->act),
+                                    .F = F,
+                                    .g = d->room->b,
+                                    .du = d->room->a,
+                                    .dbias = dbias};
         if (weight_above < 0)
-            activation_again(d, a, F);
+            activation_again(d, &to);
         else
             gemm_amx((struct gemm_amx_result){activation_finish_backward, &to},
                      amx_operand(dy, out, false), amx_weight(d, weight_above, F, false), d->N, F,

@@ -334,19 +334,6 @@ AMX void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, co
     }
 }
 
-AMX void gemm_amx_load_half(real *panel, const uint16_t *from, int64_t stride, int64_t rows,
-                            int64_t columns)
-{
-    __mmask32 mask = first(columns);
-    for (int64_t r = 0; r < rows; r++, panel += WIDE, from += stride) {
-        __m512i both = _mm512_maskz_loadu_epi16(mask, from);
-        __m512i a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(both));
-        __m512i b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1));
-        _mm512_storeu_si512(panel, _mm512_slli_epi32(a, 16));
-        _mm512_storeu_si512(panel + 16, _mm512_slli_epi32(b, 16));
-    }
-}
-
 /* Eight tiles of 16 rows of 64 bytes, as the instruction reads it.  A constant: the compiler does
  * not know that the instruction reads more than its first bytes. */
 static const struct {
@@ -545,13 +532,6 @@ void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, const 
                          int64_t rows, int64_t columns)
 {
     (void)to, (void)stride, (void)panel, (void)bias, (void)rows, (void)columns;
-    __builtin_trap();
-}
-
-void gemm_amx_load_half(real *panel, const uint16_t *from, int64_t stride, int64_t rows,
-                        int64_t columns)
-{
-    (void)panel, (void)from, (void)stride, (void)rows, (void)columns;
     __builtin_trap();
 }
 

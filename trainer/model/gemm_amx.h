@@ -73,10 +73,6 @@ void gemm_amx(struct gemm_amx_result to, struct gemm_amx_matrix a, struct gemm_a
 void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, const real *bias,
                          int64_t rows, int64_t columns);
 
-/* Local.  panel[rows][32] of from[rows,columns]; zeros beyond the columns. */
-void gemm_amx_load_half(real *panel, const uint16_t *from, int64_t stride, int64_t rows,
-                        int64_t columns);
-
 /* A matrix in float as a result. */
 struct gemm_amx_full {
     real *at;
