@@ -69,11 +69,6 @@ static inline struct point at_tanh(real x)
             dbias[j] += du;                                                                        \
         }                                                                                          \
     }                                                                                              \
-    static KERNEL void values_##name(int64_t count, const real *restrict u, real *restrict g)      \
-    {                                                                                              \
-        for (int64_t j = 0; j < count; j++)                                                        \
-            g[j] = at_##name(u[j]).value;                                                          \
-    }                                                                                              \
     static KERNEL void slopes_##name(int64_t count, const real *restrict u, real *restrict g,      \
                                      real *restrict d)                                             \
     {                                                                                              \
@@ -93,14 +88,13 @@ ACTIVATION_LOOPS(tanh)
 static const struct {
     void (*forward)(int64_t F, const real *bias, real *u, real *g);
     void (*backward)(int64_t F, const real *u, real *g, real *d, real *dbias);
-    void (*values)(int64_t count, const real *u, real *g);
     void (*slopes)(int64_t count, const real *u, real *g, real *d);
 } loops[ACT_COUNT] = {
-    [ACT_GELU] = {forward_gelu, backward_gelu, values_gelu, slopes_gelu},
-    [ACT_GELU_NEW] = {forward_gelu_new, backward_gelu_new, values_gelu_new, slopes_gelu_new},
-    [ACT_RELU] = {forward_relu, backward_relu, values_relu, slopes_relu},
-    [ACT_SILU] = {forward_silu, backward_silu, values_silu, slopes_silu},
-    [ACT_TANH] = {forward_tanh, backward_tanh, values_tanh, slopes_tanh},
+    [ACT_GELU] = {forward_gelu, backward_gelu, slopes_gelu},
+    [ACT_GELU_NEW] = {forward_gelu_new, backward_gelu_new, slopes_gelu_new},
+    [ACT_RELU] = {forward_relu, backward_relu, slopes_relu},
+    [ACT_SILU] = {forward_silu, backward_silu, slopes_silu},
+    [ACT_TANH] = {forward_tanh, backward_tanh, slopes_tanh},
 };
 
 void activation_forward(enum activation a, int64_t rows, int64_t F, const real *bias, real *u,
@@ -125,11 +119,6 @@ void activation_backward(enum activation a, int64_t rows, int64_t F, const real 
         if (du16)
             bf16_round(du16 + i * F, d + i * F, F);
     }
-}
-
-void activation_values(enum activation a, int64_t count, const real *u, real *g)
-{
-    loops[a].values(count, u, g);
 }
 
 void activation_slopes(enum activation a, int64_t count, const real *u, real *g, real *d)

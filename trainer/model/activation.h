@@ -29,9 +29,7 @@ void activation_forward(enum activation a, int64_t rows, int64_t F, const real *
 void activation_backward(enum activation a, int64_t rows, int64_t F, const real *u,
                          struct activation_out g, real *d, uint16_t *du16, real *dbias);
 
-/* Local.  The same of a few numbers in cache, for a product that goes on into the activation:
- * g[count] = act(u); and g = act(u) with d[count] *= act'(u). */
-void activation_values(enum activation a, int64_t count, const real *u, real *g);
+/* Local.  The same of a few numbers: g[count] = act(u), d[count] *= act'(u). */
 void activation_slopes(enum activation a, int64_t count, const real *u, real *g, real *d);
 
 #endif

@@ -131,6 +131,16 @@ static struct operand operand_of(const struct dense *d, const struct layer_norm 
     return dense_operand(d, x, n->H, room);
 }
 
+/* Forward leaves its output in c, where the next layer finds it. */
+static struct operand input_operand(const struct layer_call *c, const real *x)
+{
+    struct dense dense = dense_of(c);
+    const struct dense_room *room = &c->scratch->dense;
+    if (c->follows && blocks_of(c, room->c))
+        return (struct operand){NULL, room->c, false};
+    return dense_operand(&dense, x, c->model->config.hidden_size, room->a);
+}
+
 /* Everything up to act(u), which it gives as the operand of the last product. */
 static struct operand forward_to_activation(const struct layer_call *c, const real *x)
 {
@@ -143,7 +153,7 @@ static struct operand forward_to_activation(const struct layer_call *c, const re
     struct dense dense = dense_of(c);
     struct dense_triple triple = triple_of(c);
     dense_triple_forward(&dense, (struct mixed_rows[]){keep->q, keep->k, keep->v},
-                         dense_operand(&dense, x, H, s->dense.a), &triple, H);
+                         input_operand(c, x), &triple, H);
     struct attention attention = attention_of(c);
     attention_forward(&attention, keep->context);
     timing_mark(TIMING_ATTENTION);
@@ -171,6 +181,7 @@ void encoder_layer_forward(const struct layer_call *c, const real *x, real *y)
     struct layer_norm norm2 = norm_of(c, 2);
     struct dropout drop2 = dropout_of(c, DROPOUT_FEED_FORWARD);
     int64_t F = c->model->config.intermediate_size;
+    norm2.blocks = blocks_of(c, s->dense.c);
     dense_forward(&dense, y, g, t->f2_w, F, c->model->config.hidden_size);
     residual_norm_forward(&norm2, &drop2, c->batch, weights_at(w, t->f2_b), s->h1, y, s->lanes);
     timing_mark(TIMING_NORM);

@@ -44,6 +44,7 @@ struct layer_call {
     const struct layer_tensors *tensors;
     struct layer_keep *keep;
     const struct layer_scratch *scratch;
+    bool follows; /* forward of the layer below ran just before: its output is an operand already */
     int32_t depth;
     double hidden_dropout, attention_dropout; /* 0 in evaluation mode */
     uint64_t dropout_key;

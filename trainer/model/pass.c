@@ -265,6 +265,7 @@ static const real *encode(struct pass *p, const real *boundary, int32_t until)
         } else {
             struct layer_call c = layer_at(p, depth);
             keep_input(p, depth, x);
+            c.follows = depth > 1 && depth > p->plan.start;
             encoder_layer_forward(&c, x, p->hidden);
         }
         timing_depth_end(depth, false);
