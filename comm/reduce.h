@@ -75,7 +75,7 @@ struct reduce_sum {
 struct reducer_stats {
     int64_t steps;
     int64_t bytes_sent; /* by this rank over all steps, gathers included */
-    int64_t messages;   /* by this rank over all steps; 0 where the library chooses */
+    int64_t messages;   /* by this rank over all steps; not those of the library's collectives */
     double wait_s;      /* in reducer_finish and reducer_gather, over all steps */
     double hidden_s;    /* buckets under way while the caller computed, over all steps */
 };

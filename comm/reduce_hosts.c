@@ -17,25 +17,16 @@
 
 #include "comm/agree.h"
 #include "comm/base/memory.h"
-#include "comm/reduce_core.h"
+#include "comm/reduce_flight.h"
 #include "comm/reduce_kernels.h"
 #include "comm/reduce_pack.h"
 #include "comm/shared.h"
 
-enum { SLOTS = 4, LINE_BYTES = 64, TAGS = 32768 };
+enum { SLOTS = REDUCE_FLIGHTS, LINE_BYTES = 64 };
 
 struct counter {
     _Alignas(LINE_BYTES) _Atomic int64_t posted;
     _Alignas(LINE_BYTES) _Atomic int64_t taken;
-};
-
-/* What is under way of one bucket. */
-struct flight {
-    int requests;
-    MPI_Request *request;
-    float *staging;  /* what other hosts send of this rank's slice */
-    float *outgoing; /* what cannot be sent from where it stands */
-    int64_t packed;
 };
 
 struct hosts {
@@ -52,7 +43,7 @@ struct hosts {
     int32_t *merge_group;     /* [values] 1 + the group that a merge completes, or 0 */
     int32_t *left;            /* [values] values that are the host's roots */
     float **value;            /* [values] */
-    struct flight flight[SLOTS];
+    struct reduce_flight flight[SLOTS];
     int64_t first;  /* the step's first bucket, counted over all steps */
     int32_t joined; /* buckets of this step that this rank has joined and sent */
 };
@@ -60,12 +51,8 @@ struct hosts {
 static void close_hosts(struct reducer *r)
 {
     struct hosts *n = r->state;
-    bool idle = r->started == r->finished; /* otherwise messages may still arrive */
-    for (int i = 0; i < SLOTS && idle; i++) {
-        mt_free(&n->flight[i].request);
-        mt_free(&n->flight[i].staging);
-        mt_free(&n->flight[i].outgoing);
-    }
+    for (int i = 0; i < SLOTS; i++)
+        reduce_flight_release(&n->flight[i]);
     shared_destroy(&n->memory);
     mt_free(&n->first_rank);
     mt_free(&n->owner);
@@ -135,13 +122,9 @@ static mt_status make_flights(struct reducer *r, struct hosts *n)
         if (comm_node_of(r->comm, p) != n->host && adder_of(r, n->host, p) == r->comm->rank)
             sent += n->roots * reduce_plan_longest_slice(&r->plan, p);
     for (int i = 0; i < SLOTS; i++) {
-        struct flight *f = &n->flight[i];
-        MT_TRY(mt_alloc(&f->request, remote + ranks * n->roots, sizeof *f->request, "requests"));
-        MT_TRY(mt_alloc(&f->staging, remote * n->slice_elements, sizeof *f->staging,
-                        "what other hosts send"));
         int64_t room = sent > r->plan.longest ? sent : r->plan.longest;
-        if (r->rows != NULL || r->groups > 0)
-            MT_TRY(mt_alloc(&f->outgoing, room, sizeof *f->outgoing, "what is sent"));
+        MT_TRY(reduce_flight_init(&n->flight[i], r, remote + ranks * n->roots,
+                                  remote * n->slice_elements, room));
     }
     return MT_OK;
 }
@@ -244,50 +227,18 @@ static void join_slice(struct reducer *r, int32_t bucket, const struct reduce_sl
     }
 }
 
-/* Sends what is used of slice[0 .. end - begin), which stands for [begin, end). */
-static mt_status send_slice(struct reducer *r, struct flight *f, int32_t bucket, const float *slice,
-                            const struct reduce_slice *s, int32_t to)
-{
-    const float *block = slice - s->begin, *data = slice;
-    int64_t count = s->end - s->begin;
-    if (r->half) {
-        data = f->outgoing + f->packed;
-        count = reduce_pack_half(r->active, block, s->begin, s->end,
-                                 (uint16_t *)(void *)(f->outgoing + f->packed));
-        f->packed += (count + 1) / 2;
-    } else if (!reduce_is_whole(r->active, s->begin, s->end)) {
-        data = f->outgoing + f->packed;
-        count = reduce_pack(r->active, block, s->begin, s->end, f->outgoing + f->packed);
-        f->packed += count;
-    }
-    if (count == 0)
-        return MT_OK;
-    MPI_TRY(MPI_Isend, data, (int)count, r->half ? MPI_UINT16_T : MPI_FLOAT, to, bucket % TAGS,
-            r->comm->handles->reduce, &f->request[f->requests]);
-    f->requests++;
-    r->stats.bytes_sent += count * (r->half ? 2 : 4);
-    r->stats.messages++;
-    return MT_OK;
-}
-
-static mt_status receive_slices(struct reducer *r, struct flight *f, int32_t bucket)
+static mt_status receive_slices(struct reducer *r, struct reduce_flight *f)
 {
     struct hosts *n = r->state;
-    struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, r->comm->rank);
+    struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, r->comm->rank);
     int64_t length = mine.end - mine.begin;
     int64_t used = range_list_within(r->active, mine.begin, mine.end);
     float *staging = f->staging;
     for (int32_t h = 0; h < r->comm->node_count; h++)
         for (int32_t v = r->first_value[h]; v < r->first_value[h + 1] && h != n->host; v++) {
-            void *data = r->half ? (void *)((uint16_t *)(void *)(staging + length) - used)
-                                 : (void *)(staging + (length - used));
+            MT_TRY(reduce_flight_receive_tail(r, f, r->half, staging, length, used,
+                                              adder_of(r, h, r->comm->rank)));
             staging += n->slice_elements;
-            if (used == 0)
-                continue;
-            MPI_TRY(MPI_Irecv, data, (int)used, r->half ? MPI_UINT16_T : MPI_FLOAT,
-                    adder_of(r, h, r->comm->rank), bucket % TAGS, r->comm->handles->reduce,
-                    &f->request[f->requests]);
-            f->requests++;
         }
     return MT_OK;
 }
@@ -295,11 +246,11 @@ static mt_status receive_slices(struct reducer *r, struct flight *f, int32_t buc
 static mt_status join_bucket(struct reducer *r, int32_t bucket)
 {
     struct hosts *n = r->state;
-    struct flight *f = &n->flight[bucket % SLOTS];
+    struct reduce_flight *f = &n->flight[bucket % SLOTS];
+    struct reduce_form form = reduce_form_of_parts(r);
     int32_t me = r->comm->rank, ranks = r->comm->size;
-    f->requests = 0;
-    f->packed = 0;
-    MT_TRY(receive_slices(r, f, bucket));
+    reduce_flight_start(f, bucket);
+    MT_TRY(receive_slices(r, f));
     for (int32_t hop = 1; hop <= ranks; hop++) { /* not everybody to rank 0 first; itself last */
         int32_t p = (me + hop) % ranks;
         struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, p);
@@ -307,7 +258,8 @@ static mt_status join_bucket(struct reducer *r, int32_t bucket)
             continue;
         join_slice(r, bucket, &s);
         for (int32_t i = 0; i < n->roots && p != me; i++)
-            MT_TRY(send_slice(r, f, bucket, n->value[n->left[i]], &s, p));
+            MT_TRY(
+                reduce_flight_send(r, f, form, n->value[n->left[i]] - s.begin, s.begin, s.end, p));
     }
     return MT_OK;
 }
@@ -351,10 +303,11 @@ static mt_status advance_hosts(struct reducer *r, bool *moved)
         *moved = true;
     }
     if (r->finished < n->joined) {
-        struct flight *f = &n->flight[r->finished % SLOTS];
-        int all = 0;
-        MPI_TRY(MPI_Testall, f->requests, f->request, &all, MPI_STATUSES_IGNORE);
+        struct reduce_flight *f = &n->flight[r->finished % SLOTS];
+        bool all;
+        MT_TRY(reduce_flight_arrived(f, &all));
         if (all) {
+            f->bucket = -1;
             finish_bucket(r, r->finished++);
             *moved = true;
         }

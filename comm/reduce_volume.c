@@ -109,15 +109,32 @@ static int64_t reduced_bytes(const struct volume *v, int32_t bucket, int32_t ran
     return (travels_half(v) ? 2 : 4) * roots * (all - used_of_slice(v, bucket, rank));
 }
 
-static int64_t gathered_bytes(const struct volume *v, int32_t bucket, int32_t rank)
+/* Doubling: what a rank has of the sum, to one partner after another. */
+static int64_t doubled_elements(const struct volume *v, int32_t bucket, int32_t rank, bool all,
+                                int64_t *messages)
+{
+    int64_t sent = 0;
+    for (int32_t k = 0; k < log2_of(v->setup->ranks); k++) {
+        struct reduce_slice mine = reduce_plan_halved(&v->plan, bucket, rank, k + 1);
+        int64_t used = all ? mine.end - mine.begin : used_of(v, mine.begin, mine.end);
+        sent += used;
+        *messages += used > 0;
+    }
+    return sent;
+}
+
+static int64_t gathered_bytes(const struct volume *v, int32_t bucket, int32_t rank,
+                              int64_t *messages)
 {
     const struct reduce_volume_setup *s = v->setup;
     struct reduce_slice mine = reduce_plan_slice(&v->plan, bucket, rank);
-    bool node = v->path == REDUCE_PATH_NODE && s->mode == REDUCE_EXACT;
+    bool node = v->path == REDUCE_PATH_NODE && s->mode == REDUCE_EXACT, all = s->gathers_blocks;
     int64_t readers = node ? 1 : s->ranks - 1; /* written once, read by all */
-    if (s->gathers_blocks)
-        return 4 * readers * (mine.end - mine.begin);
-    return (s->wire_groups > 0 && !node ? 2 : 4) * readers * used_of(v, mine.begin, mine.end);
+    int64_t width = s->wire_groups > 0 && !node && !all ? 2 : 4;
+    if (v->plan.halving)
+        return width * doubled_elements(v, bucket, rank, all, messages);
+    int64_t elements = all ? mine.end - mine.begin : used_of(v, mine.begin, mine.end);
+    return width * readers * elements;
 }
 
 static void add_rank(const struct volume *v, int32_t rank, struct reduce_volume *out)
@@ -128,7 +145,7 @@ static void add_rank(const struct volume *v, int32_t rank, struct reduce_volume 
     for (int32_t b = 0; b < v->plan.buckets; b++) {
         bytes += reduced_bytes(v, b, rank, roots, &messages);
         if (v->setup->gathers || v->setup->gathers_blocks)
-            bytes += gathered_bytes(v, b, rank);
+            bytes += gathered_bytes(v, b, rank, &messages);
     }
     out->total_bytes += bytes;
     out->most_bytes = bytes > out->most_bytes ? bytes : out->most_bytes;

@@ -6,44 +6,37 @@
  * operations in MPICH", 2005): in round k a rank and its neighbour at distance 2^k swap halves of
  * what both still hold; with one root a rank this walks the very tree of lanes upwards, log2(ranks)
  * messages a bucket, the longest to the nearest.  Direct sends the same bytes in ranks-1 messages.
+ * Where all ranks want the whole sum, halving goes on with its mirror, doubling: the rounds in
+ * reverse, each rank handing its partner what it has of the sum.  That is part of what runs beside
+ * the backward pass; a gather is doubling alone.  On the direct path the library gathers.
  *
- * Some buckets are under way at a time (a flight each): what one waits for is hidden behind the
- * others.  The tag is the bucket's number, since flights may pass each other.
+ * Some buckets are under way at a time (a flight each, reduce_flight.h): what one waits for is
+ * hidden behind the others.
  */
 #include <string.h>
 
 #include "comm/agree.h"
 #include "comm/base/memory.h"
-#include "comm/reduce_core.h"
+#include "comm/reduce_flight.h"
 #include "comm/reduce_pack.h"
 
-enum { FLIGHTS = 4, TAGS = 32768 };
-
-struct flight {
-    int32_t bucket; /* -1 = free */
-    int32_t stage;
-    int requests;
-    MPI_Request *request;
-    float *staging;  /* what other ranks send */
-    float *outgoing; /* what cannot travel from where it stands; NULL where all can */
-    int64_t packed;  /* elements of it in use */
+/* Whose owned parts are copied to all ranks: the step's sum, or any block. */
+struct spread {
+    float *block;
+    struct reduce_form form;
 };
 
 struct wire {
-    struct flight flight[FLIGHTS];
+    struct reduce_flight flight[REDUCE_FLIGHTS];
     int64_t slice_elements; /* longest slice of this rank */
+    struct spread spread;   /* of halving */
 };
 
 static void close_wire(struct reducer *r)
 {
     struct wire *w = r->state;
-    for (int i = 0; i < FLIGHTS; i++) {
-        if (w->flight[i].bucket >= 0)
-            continue; /* given up in the middle: messages may still arrive there */
-        mt_free(&w->flight[i].request);
-        mt_free(&w->flight[i].staging);
-        mt_free(&w->flight[i].outgoing);
-    }
+    for (int i = 0; i < REDUCE_FLIGHTS; i++)
+        reduce_flight_release(&w->flight[i]);
     mt_free(&r->state);
 }
 
@@ -53,91 +46,58 @@ static mt_status open_wire(struct reducer *r, int64_t requests, int64_t staging,
     MT_TRY(mt_alloc(&w, 1, sizeof *w, "the reduction's messages"));
     r->state = w;
     w->slice_elements = reduce_plan_longest_slice(&r->plan, r->comm->rank);
-    for (int i = 0; i < FLIGHTS; i++)
+    for (int i = 0; i < REDUCE_FLIGHTS; i++)
         w->flight[i].bucket = -1;
-    for (int i = 0; i < FLIGHTS; i++) {
-        struct flight *f = &w->flight[i];
-        MT_TRY(mt_alloc(&f->request, requests, sizeof *f->request, "the reduction's requests"));
-        MT_TRY(mt_alloc(&f->staging, staging, sizeof *f->staging, "the reduction's buffers"));
-        if (r->rows != NULL || r->groups > 0)
-            MT_TRY(mt_alloc(&f->outgoing, outgoing, sizeof *f->outgoing, "what is sent"));
-    }
+    for (int i = 0; i < REDUCE_FLIGHTS; i++)
+        MT_TRY(reduce_flight_init(&w->flight[i], r, requests, staging, outgoing));
     return MT_OK;
 }
 
-/* Sends what is used of block[begin..end); whoever receives it knows how much that is. */
-static mt_status post_send(struct reducer *r, struct flight *f, const float *block, int64_t begin,
-                           int64_t end, int32_t to)
+/* What flights do, a bucket each. */
+struct journey {
+    int32_t (*next)(struct reducer *); /* takes up a bucket and answers its number, or -1 */
+    mt_status (*begin)(struct reducer *, struct reduce_flight *); /* posts the first messages */
+    /* a round is over; whether the bucket is done */
+    mt_status (*arrived)(struct reducer *, struct reduce_flight *, bool *done);
+};
+
+static int32_t next_of_step(struct reducer *r)
 {
-    const float *data = block + begin;
-    int64_t count = end - begin;
-    if (r->half) {
-        data = f->outgoing + f->packed;
-        count = reduce_pack_half(r->active, block, begin, end,
-                                 (uint16_t *)(void *)(f->outgoing + f->packed));
-        f->packed += (count + 1) / 2;
-    } else if (!reduce_is_whole(r->active, begin, end)) {
-        data = f->outgoing + f->packed;
-        count = reduce_pack(r->active, block, begin, end, f->outgoing + f->packed);
-        f->packed += count;
-    }
-    if (count == 0)
-        return MT_OK;
-    MPI_TRY(MPI_Isend, data, (int)count, r->half ? MPI_UINT16_T : MPI_FLOAT, to, f->bucket % TAGS,
-            r->comm->handles->reduce, &f->request[f->requests]);
-    f->requests++;
-    r->stats.bytes_sent += count * (r->half ? 2 : 4);
-    r->stats.messages++;
-    return MT_OK;
+    return reduce_start_bucket(r) ? r->started - 1 : -1;
 }
 
-/* Receives `count` elements to the tail of room[length]. */
-static mt_status post_receive(struct reducer *r, struct flight *f, float *room, int64_t length,
-                              int64_t count, int32_t from)
+static mt_status take_off(struct reducer *r, struct reduce_flight *f, const struct journey *j,
+                          bool *moved)
 {
-    void *data = r->half ? (void *)((uint16_t *)(void *)(room + length) - count)
-                         : (void *)(room + (length - count));
-    if (count == 0)
+    int32_t bucket = j->next(r);
+    if (bucket < 0)
         return MT_OK;
-    MPI_TRY(MPI_Irecv, data, (int)count, r->half ? MPI_UINT16_T : MPI_FLOAT, from, f->bucket % TAGS,
-            r->comm->handles->reduce, &f->request[f->requests]);
-    f->requests++;
-    return MT_OK;
+    reduce_flight_start(f, bucket);
+    *moved = true;
+    return j->begin(r, f);
 }
 
-/* Starts what is ready, then looks at each flight; `begin` posts the first messages of a bucket,
- * `arrived` handles a finished round and says whether the bucket is done. */
-static mt_status advance_flights(struct reducer *r, bool *moved,
-                                 mt_status (*begin)(struct reducer *, struct flight *),
-                                 mt_status (*arrived)(struct reducer *, struct flight *, bool *))
+/* Starts what is ready, then looks at each flight. */
+static mt_status advance_flights(struct reducer *r, bool *moved, const struct journey *j)
 {
     struct wire *w = r->state;
     *moved = false;
-    for (int i = 0; i < FLIGHTS; i++) {
-        struct flight *f = &w->flight[i];
-        if (f->bucket < 0) {
-            if (!reduce_start_bucket(r))
-                continue;
-            f->bucket = r->started - 1;
-            f->stage = 0;
-            f->requests = 0;
-            f->packed = 0;
-            MT_TRY(begin(r, f));
-            *moved = true;
-        }
-        int all = 0;
-        MPI_TRY(MPI_Testall, f->requests, f->request, &all, MPI_STATUSES_IGNORE);
+    for (int i = 0; i < REDUCE_FLIGHTS; i++) {
+        struct reduce_flight *f = &w->flight[i];
+        bool all, done = false;
+        if (f->bucket < 0)
+            MT_TRY(take_off(r, f, j, moved));
+        if (f->bucket < 0)
+            continue;
+        MT_TRY(reduce_flight_arrived(f, &all));
         if (!all)
             continue;
-        bool done = false;
-        f->requests = 0;
-        f->packed = 0;
-        MT_TRY(arrived(r, f, &done));
         *moved = true;
-        if (done) {
-            f->bucket = -1;
-            r->finished++;
-        }
+        MT_TRY(j->arrived(r, f, &done));
+        if (!done)
+            continue;
+        f->bucket = -1;
+        r->finished++;
     }
     return MT_OK;
 }
@@ -196,9 +156,10 @@ static mt_status open_direct(struct reducer *r)
                                          r->roots * r->plan.longest));
 }
 
-static mt_status begin_direct(struct reducer *r, struct flight *f)
+static mt_status begin_direct(struct reducer *r, struct reduce_flight *f)
 {
     struct wire *w = r->state;
+    struct reduce_form form = reduce_form_of_parts(r);
     int32_t me = r->comm->rank, ranks = r->comm->size;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, me);
     int64_t length = mine.end - mine.begin, used;
@@ -207,17 +168,17 @@ static mt_status begin_direct(struct reducer *r, struct flight *f)
     for (int32_t hop = 1; hop < ranks; hop++) { /* not everybody to rank 0 first */
         int32_t from = (me + ranks - hop) % ranks, to = (me + hop) % ranks;
         for (int32_t v = r->first_value[from]; v < r->first_value[from + 1]; v++) {
-            MT_TRY(post_receive(r, f, staging, length, used, from));
+            MT_TRY(reduce_flight_receive_tail(r, f, form.half, staging, length, used, from));
             staging += w->slice_elements;
         }
         struct reduce_slice s = reduce_plan_slice(&r->plan, f->bucket, to);
         for (int32_t i = 0; i < r->roots; i++)
-            MT_TRY(post_send(r, f, r->root[i], s.begin, s.end, to));
+            MT_TRY(reduce_flight_send(r, f, form, r->root[i], s.begin, s.end, to));
     }
     return MT_OK;
 }
 
-static mt_status arrived_direct(struct reducer *r, struct flight *f, bool *done)
+static mt_status arrived_direct(struct reducer *r, struct reduce_flight *f, bool *done)
 {
     struct wire *w = r->state;
     int32_t me = r->comm->rank, ranks = r->comm->size;
@@ -241,7 +202,8 @@ static mt_status arrived_direct(struct reducer *r, struct flight *f, bool *done)
 
 static mt_status advance_direct(struct reducer *r, bool *moved)
 {
-    return advance_flights(r, moved, begin_direct, arrived_direct);
+    static const struct journey sums = {next_of_step, begin_direct, arrived_direct};
+    return advance_flights(r, moved, &sums);
 }
 
 static mt_status open_halving(struct reducer *r)
@@ -250,35 +212,109 @@ static mt_status open_halving(struct reducer *r)
                       open_wire(r, 2, r->plan.longest / 2 + REDUCE_BLOCK, r->plan.longest));
 }
 
-/* Keeps one half of what this rank holds and swaps the other with its partner. */
-static mt_status begin_halving(struct reducer *r, struct flight *f)
+static int32_t halvings(const struct reducer *r)
 {
+    int32_t stages = 0;
+    while ((1 << stages) < r->comm->size)
+        stages++;
+    return stages;
+}
+
+/* Keeps one half of what this rank holds and swaps the other with its partner. */
+static mt_status swap_halves(struct reducer *r, struct reduce_flight *f)
+{
+    struct reduce_form form = reduce_form_of_parts(r);
     int32_t me = r->comm->rank, partner = me ^ (1 << f->stage);
     struct reduce_slice mine = reduce_plan_halved(&r->plan, f->bucket, me, f->stage + 1);
     struct reduce_slice theirs = reduce_plan_halved(&r->plan, f->bucket, partner, f->stage + 1);
     int64_t used = range_list_within(r->active, mine.begin, mine.end);
-    MT_TRY(post_receive(r, f, f->staging, used, used, partner));
-    return post_send(r, f, r->root[0], theirs.begin, theirs.end, partner);
+    MT_TRY(reduce_flight_receive(r, f, form.half, f->staging, used, partner));
+    return reduce_flight_send(r, f, form, r->root[0], theirs.begin, theirs.end, partner);
 }
 
-static mt_status arrived_halving(struct reducer *r, struct flight *f, bool *done)
+/* The way back, rounds in reverse: sends what this rank has of the sum and gets as much. */
+static mt_status swap_sums(struct reducer *r, struct reduce_flight *f)
 {
+    const struct spread *s = &((const struct wire *)r->state)->spread;
+    int32_t k = 2 * halvings(r) - 1 - f->stage, me = r->comm->rank, partner = me ^ (1 << k);
+    struct reduce_slice mine = reduce_plan_halved(&r->plan, f->bucket, me, k + 1);
+    struct reduce_slice theirs = reduce_plan_halved(&r->plan, f->bucket, partner, k + 1);
+    bool plain = reduce_form_is_plain(s->form, theirs.begin, theirs.end);
+    int64_t used = range_list_within(s->form.active, theirs.begin, theirs.end);
+    MT_TRY(reduce_flight_receive(r, f, s->form.half, plain ? s->block + theirs.begin : f->staging,
+                                 used, partner));
+    return reduce_flight_send(r, f, s->form, s->block, mine.begin, mine.end, partner);
+}
+
+static mt_status arrived_doubling(struct reducer *r, struct reduce_flight *f, bool *done)
+{
+    const struct spread *s = &((const struct wire *)r->state)->spread;
+    int32_t k = 2 * halvings(r) - 1 - f->stage, partner = r->comm->rank ^ (1 << k);
+    struct reduce_slice theirs = reduce_plan_halved(&r->plan, f->bucket, partner, k + 1);
+    if (s->form.half)
+        reduce_unpack_half(s->form.active, (const uint16_t *)(const void *)f->staging, theirs.begin,
+                           theirs.end, s->block);
+    else if (!reduce_form_is_plain(s->form, theirs.begin, theirs.end))
+        reduce_unpack(s->form.active, f->staging, theirs.begin, theirs.end, s->block);
+    f->stage++;
+    *done = k == 0;
+    return *done ? MT_OK : swap_sums(r, f);
+}
+
+static mt_status arrived_halving(struct reducer *r, struct reduce_flight *f, bool *done)
+{
+    if (f->stage >= halvings(r))
+        return arrived_doubling(r, f, done);
     struct reduce_slice mine = reduce_plan_halved(&r->plan, f->bucket, r->comm->rank, f->stage + 1);
     /* left + right and right + left are the same bits */
     reduce_add_packed(r->active, f->staging, mine.begin, mine.end, r->root[0]);
     f->stage++;
     if (r->groups > 0 && r->groups << f->stage == r->comm->size)
         reduce_round(r, r->comm->rank >> f->stage, r->root[0] + mine.begin, mine.begin, mine.end);
-    *done = (1 << f->stage) == r->comm->size;
-    if (!*done)
-        return begin_halving(r, f);
+    if (f->stage < halvings(r))
+        return swap_halves(r, f);
     reduce_square_slice(r, &mine);
-    return MT_OK;
+    *done = !r->whole;
+    return *done ? MT_OK : swap_sums(r, f);
 }
 
 static mt_status advance_halving(struct reducer *r, bool *moved)
 {
-    return advance_flights(r, moved, begin_halving, arrived_halving);
+    static const struct journey sums = {next_of_step, swap_halves, arrived_halving};
+    struct wire *w = r->state;
+    w->spread = (struct spread){r->root[0], reduce_form_of_sums(r)};
+    return advance_flights(r, moved, &sums);
+}
+
+static int32_t next_of_gather(struct reducer *r)
+{
+    return r->started < r->plan.buckets ? r->started++ : -1;
+}
+
+static mt_status begin_doubling(struct reducer *r, struct reduce_flight *f)
+{
+    f->stage = halvings(r);
+    return swap_sums(r, f);
+}
+
+static mt_status gather_halving(struct reducer *r, float *block, bool sums)
+{
+    static const struct journey gather = {next_of_gather, begin_doubling, arrived_doubling};
+    struct wire *w = r->state;
+    int32_t idle = 0;
+    w->spread = (struct spread){block, sums ? reduce_form_of_sums(r)
+                                            : (struct reduce_form){&r->ranges, false}};
+    atomic_store(&r->awaited, true);
+    r->started = r->finished = 0;
+    while (r->finished < r->plan.buckets) {
+        bool moved;
+        MT_TRY(advance_flights(r, &moved, &gather));
+        if (moved)
+            idle = 0;
+        else
+            reduce_rest(r, &idle);
+    }
+    return MT_OK;
 }
 
 static mt_status open_vendor(struct reducer *r)
@@ -287,7 +323,7 @@ static mt_status open_vendor(struct reducer *r)
 }
 
 /* The roots of a rank are added up first, then the library adds up the ranks. */
-static mt_status begin_vendor(struct reducer *r, struct flight *f)
+static mt_status begin_vendor(struct reducer *r, struct reduce_flight *f)
 {
     const struct reduce_bucket *b = &r->plan.bucket[f->bucket];
     float *data = r->root[0] + b->begin;
@@ -310,7 +346,7 @@ static mt_status begin_vendor(struct reducer *r, struct flight *f)
     return MT_OK;
 }
 
-static mt_status arrived_vendor(struct reducer *r, struct flight *f, bool *done)
+static mt_status arrived_vendor(struct reducer *r, struct reduce_flight *f, bool *done)
 {
     const struct reduce_bucket *b = &r->plan.bucket[f->bucket];
     struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, r->comm->rank);
@@ -323,12 +359,13 @@ static mt_status arrived_vendor(struct reducer *r, struct flight *f, bool *done)
 
 static mt_status advance_vendor(struct reducer *r, bool *moved)
 {
-    return advance_flights(r, moved, begin_vendor, arrived_vendor);
+    static const struct journey sums = {next_of_step, begin_vendor, arrived_vendor};
+    return advance_flights(r, moved, &sums);
 }
 
 const struct reduce_transport reduce_transport_direct = {open_direct, close_wire, advance_direct,
                                                          gather_wire, false};
 const struct reduce_transport reduce_transport_halving = {open_halving, close_wire, advance_halving,
-                                                          gather_wire, false};
+                                                          gather_halving, true};
 const struct reduce_transport reduce_transport_vendor = {open_vendor, close_wire, advance_vendor,
                                                          gather_wire, true};

@@ -30,7 +30,7 @@ static void count(const struct reduce_volume_setup *setup, const struct range_li
     for (int step = 0; step < STEPS; step++) {
         reducer_begin(r, root, roots);
         assert_mt_ok(reducer_finish(r, &sum));
-        if (setup->gathers && setup->mode == REDUCE_MPI)
+        if (setup->gathers_blocks || (setup->gathers && setup->mode == REDUCE_MPI))
             assert_mt_ok(reducer_gather(r, root[0]));
     }
     reducer_stats(r, stats);
@@ -64,7 +64,7 @@ static void forecast_counts_are_those_of_the_reducer(void **state)
     bool halves = (world.size & (world.size - 1)) == 0;
     for (size_t l = 0; l < sizeof layouts / sizeof *layouts; l++)
         for (int path = REDUCE_PATH_NODE; path < REDUCE_PATH_COUNT; path++)
-            for (int way = 0; way < 8; way++) {
+            for (int way = 0; way < 12; way++) {
                 struct range range[3];
                 memcpy(range, layouts[l], sizeof range);
                 struct range_list ranges = {.r = range, .count = 3, .capacity = 3};
@@ -74,7 +74,8 @@ static void forecast_counts_are_those_of_the_reducer(void **state)
                     .mode = REDUCE_EXACT,
                     .path = (enum reduce_path)path,
                     .bucket_elements = (way & 2) != 0 ? 4 * REDUCE_BLOCK : REDUCE_BLOCK,
-                    .gathers = (way & 4) != 0,
+                    .gathers = way / 4 == 1,
+                    .gathers_blocks = way / 4 == 2,
                     .hosts = world.node_count};
                 if ((path == REDUCE_PATH_NODE && world.node_count > 1) ||
                     (path == REDUCE_PATH_HALVING && !halves) ||
