@@ -77,7 +77,8 @@ static mt_status take_off(struct reducer *r, struct reduce_flight *f, const stru
     return j->begin(r, f);
 }
 
-/* Starts what is ready, then looks at each flight. */
+/* Looks at each flight.  One that has ended takes up the next bucket at once, so that this travels
+ * while the others are added up. */
 static mt_status advance_flights(struct reducer *r, bool *moved, const struct journey *j)
 {
     struct wire *w = r->state;
@@ -98,6 +99,7 @@ static mt_status advance_flights(struct reducer *r, bool *moved, const struct jo
             continue;
         f->bucket = -1;
         r->finished++;
+        MT_TRY(take_off(r, f, j, moved));
     }
     return MT_OK;
 }
