@@ -13,8 +13,6 @@
 
 #include "comm/reduce_core.h"
 
-enum { REDUCE_FLIGHTS = 4 }; /* buckets under way at a time */
-
 /* How a part of a block travels: what is used of it, without gaps, as fp32 or as bf16. */
 struct reduce_form {
     const struct range_list *active;

@@ -11,6 +11,8 @@
 
 #include "comm/base/tensors.h"
 
+enum { REDUCE_FLIGHTS = 8 }; /* buckets under way at a time */
+
 struct reduce_bucket {
     int64_t begin, end;  /* elements of a flat block */
     int64_t first_block; /* canonical blocks are numbered by ascending offset */

@@ -77,29 +77,39 @@ static mt_status take_off(struct reducer *r, struct reduce_flight *f, const stru
     return j->begin(r, f);
 }
 
-/* Looks at each flight.  One that has ended takes up the next bucket at once, so that this travels
- * while the others are added up. */
+/* The flight with the first bucket behind `after`, or NULL. */
+static struct reduce_flight *next_flight(struct wire *w, int32_t after)
+{
+    struct reduce_flight *next = NULL;
+    for (int i = 0; i < REDUCE_FLIGHTS; i++) {
+        struct reduce_flight *f = &w->flight[i];
+        if (f->bucket > after && (next == NULL || f->bucket < next->bucket))
+            next = f;
+    }
+    return next;
+}
+
+/* One round of the first bucket that has arrived.  So buckets that started together come apart:
+ * the first ends, and the next one's longest messages travel while the others are added up. */
 static mt_status advance_flights(struct reducer *r, bool *moved, const struct journey *j)
 {
     struct wire *w = r->state;
+    bool arrived = false, done = false;
     *moved = false;
-    for (int i = 0; i < REDUCE_FLIGHTS; i++) {
-        struct reduce_flight *f = &w->flight[i];
-        bool all, done = false;
-        if (f->bucket < 0)
-            MT_TRY(take_off(r, f, j, moved));
-        if (f->bucket < 0)
+    for (int i = 0; i < REDUCE_FLIGHTS; i++)
+        if (w->flight[i].bucket < 0)
+            MT_TRY(take_off(r, &w->flight[i], j, moved));
+    for (struct reduce_flight *f = next_flight(w, -1); f != NULL; f = next_flight(w, f->bucket)) {
+        MT_TRY(reduce_flight_arrived(f, &arrived));
+        if (!arrived)
             continue;
-        MT_TRY(reduce_flight_arrived(f, &all));
-        if (!all)
-            continue;
-        *moved = true;
         MT_TRY(j->arrived(r, f, &done));
-        if (!done)
-            continue;
-        f->bucket = -1;
-        r->finished++;
-        MT_TRY(take_off(r, f, j, moved));
+        if (done) {
+            f->bucket = -1;
+            r->finished++;
+        }
+        *moved = true;
+        return MT_OK;
     }
     return MT_OK;
 }
@@ -210,8 +220,8 @@ static mt_status advance_direct(struct reducer *r, bool *moved)
 
 static mt_status open_halving(struct reducer *r)
 {
-    return comm_agree(r->comm,
-                      open_wire(r, 2, r->plan.longest / 2 + REDUCE_BLOCK, r->plan.longest));
+    int64_t half = r->plan.longest / 2 + REDUCE_BLOCK;
+    return comm_agree(r->comm, open_wire(r, 2, half, half));
 }
 
 static int32_t halvings(const struct reducer *r)
