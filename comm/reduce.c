@@ -363,10 +363,11 @@ static mt_status prepare(struct reducer *r, const struct range_list *ranges,
     MT_TRY(make_errors(r));
     MT_TRY(choose_path(r, options->path));
     bool halving = c->size > 1 && r->mode == REDUCE_EXACT && r->path == REDUCE_PATH_HALVING;
-    MT_TRY(reduce_plan_init(&r->plan, ranges,
-                            reduce_plan_bucket_elements(r->transport == &reduce_transport_node,
-                                                        options->bucket_elements),
-                            c->size, halving));
+    MT_TRY(reduce_plan_init(
+        &r->plan, ranges,
+        reduce_plan_bucket_elements(r->mode == REDUCE_EXACT ? r->path : REDUCE_PATH_DIRECT,
+                                    options->bucket_elements, c->size),
+        c->size, halving));
     if (r->plan.blocks > INT32_MAX)
         return MT_FAIL(MT_BUG, "%lld blocks in a reduction", (long long)r->plan.blocks);
     MT_TRY(plan_values(r));

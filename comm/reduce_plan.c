@@ -14,12 +14,18 @@ static int64_t blocks_of(int64_t elements)
     return (elements + REDUCE_BLOCK - 1) / REDUCE_BLOCK;
 }
 
-int64_t reduce_plan_bucket_elements(bool node, int64_t asked)
+int64_t reduce_plan_bucket_elements(enum reduce_path path, int64_t asked, int32_t ranks)
 {
-    enum { NODE_BUCKET = 4 * REDUCE_BLOCK, WIRE_BUCKET = 64 * REDUCE_BLOCK };
-    const int64_t most = INT32_MAX / REDUCE_BLOCK / 2 * REDUCE_BLOCK;
-    int64_t n = asked > 0 ? blocks_of(asked) * REDUCE_BLOCK : node ? NODE_BUCKET : WIRE_BUCKET;
-    return n < most ? n : most;
+    enum { NODE_BLOCKS = 4, WIRE_BLOCKS = 64, WIRE_BLOCKS_MOST = 128 };
+    const int64_t most = INT32_MAX / REDUCE_BLOCK / 2;
+    int64_t blocks = WIRE_BLOCKS;
+    if (asked > 0)
+        blocks = blocks_of(asked);
+    else if (path == REDUCE_PATH_NODE)
+        blocks = NODE_BLOCKS;
+    else if (path != REDUCE_PATH_HOSTS && ranks > WIRE_BLOCKS)
+        blocks = ranks < WIRE_BLOCKS_MOST ? ranks : WIRE_BLOCKS_MOST;
+    return (blocks < most ? blocks : most) * REDUCE_BLOCK;
 }
 
 static int64_t count_buckets(const struct range_list *ranges, int64_t bucket_elements)

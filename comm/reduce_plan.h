@@ -10,6 +10,7 @@
 #define MT_COMM_REDUCE_PLAN_H
 
 #include "comm/base/tensors.h"
+#include "comm/reduce.h"
 
 enum { REDUCE_FLIGHTS = 8 }; /* buckets under way at a time */
 
@@ -35,8 +36,11 @@ struct reduce_plan {
 };
 
 /* Local.  Elements of a bucket that is sent at a time: what is asked for, rounded up to whole
- * blocks, or for 0 what suits the memory of one host (node) or messages. */
-int64_t reduce_plan_bucket_elements(bool node, int64_t asked);
+ * blocks, or for 0 what suits the path of exact sums (for others: DIRECT).  Short where buckets go
+ * through a host's memory, so that they stay in cache; messages between many ranks want a block for
+ * each of them, so that each owns one, up to a length that leaves a model enough buckets to travel
+ * side by side. */
+int64_t reduce_plan_bucket_elements(enum reduce_path path, int64_t asked, int32_t ranks);
 
 /* Local.  bucket_elements: a multiple of REDUCE_BLOCK.  Owns its array.  Errors: NOMEM; BUG for
  * ranges that overlap or are out of order. */

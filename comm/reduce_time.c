@@ -117,7 +117,7 @@ mt_status reduce_time_plan(struct reduce_time *out, const struct range_list *ran
     sums.gathers = sums.gathers_blocks = false;
     MT_TRY(reduce_volume_plan(&volume, ranges, &sums));
     t.bucket_elements =
-        reduce_plan_bucket_elements(t.path == REDUCE_PATH_NODE, setup->bucket_elements);
+        reduce_plan_bucket_elements(t.path, setup->bucket_elements, ranks);
     MT_TRY(
         reduce_plan_init(&plan, ranges, t.bucket_elements, ranks, t.path == REDUCE_PATH_HALVING));
     t.buckets = plan.buckets;

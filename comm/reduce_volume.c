@@ -166,8 +166,8 @@ mt_status reduce_volume_plan(struct reduce_volume *out, const struct range_list 
     else if (v.path == REDUCE_PATH_AUTO)
         v.path = halves ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
     bool exact = setup->mode == REDUCE_EXACT;
-    int64_t bucket =
-        reduce_plan_bucket_elements(exact && v.path == REDUCE_PATH_NODE, setup->bucket_elements);
+    int64_t bucket = reduce_plan_bucket_elements(exact ? v.path : REDUCE_PATH_DIRECT,
+                                                 setup->bucket_elements, setup->ranks);
     MT_TRY(reduce_plan_init(&v.plan, ranges, bucket, setup->ranks,
                             exact && v.path == REDUCE_PATH_HALVING));
     for (int32_t rank = 0; rank < setup->ranks && setup->ranks > 1; rank++)

@@ -135,7 +135,7 @@ static double along(double at_one, double at_two, double times)
 /* The whole model's, from simulations of some buckets and of twice as many. */
 static mt_status simulate_whole(const struct comm *world, const struct setup *s, struct result *out)
 {
-    int64_t length = reduce_plan_bucket_elements(false, (int64_t)s->bucket);
+    int64_t length = reduce_plan_bucket_elements(REDUCE_PATH_DIRECT, (int64_t)s->bucket, world->size);
     int64_t some = (int64_t)s->buckets * length, whole = (int64_t)s->elements;
     struct result a, b, g = {0};
     int64_t gathered = (int64_t)s->gather * length < whole ? (int64_t)s->gather * length : whole;
