@@ -5,8 +5,6 @@
 
 #include "comm/reduce_plan.h"
 
-enum { FLIGHTS = 4 }; /* buckets under way at a time, as in reduce_wire.c */
-
 static const double WINDOW_S = 50e-6; /* of looking without a nap, as in reduce.c */
 
 static double rounds_of(int32_t ranks)
@@ -51,10 +49,10 @@ static double inside_s(double bytes, int32_t ranks, bool halves, const struct re
 }
 
 /* Latencies of a bucket's rounds, and the half naps of those that last longer than the window; each
- * round of halving moves half as much as the one before. */
+ * round of halving moves half as much as the one before, doubling is its mirror. */
 static double rounds_s(double rounds, double first_s, const struct reduce_network *n)
 {
-    double seconds = 0.0, round_s = FLIGHTS * first_s;
+    double seconds = 0.0, round_s = REDUCE_FLIGHTS * first_s;
     for (int k = 0; k < (int)rounds; k++) {
         seconds += n->latency_s + (round_s > WINDOW_S ? n->look_s / 2.0 : 0.0);
         round_s /= 2.0;
@@ -62,39 +60,50 @@ static double rounds_s(double rounds, double first_s, const struct reduce_networ
     return seconds;
 }
 
-/* Buckets that start together arrive together; while the first round's are added up nothing of
- * theirs is under way.  Where the link is what lasts, later rounds of other buckets fill the gap: a
- * fit to the simulation (comm/README.md). */
-static double stall_s(double link_s, double work_s, double first)
-{
-    double s = first * fmin(link_s, work_s);
-    return first < 1.0 && link_s > work_s ? s * (work_s / link_s) * (work_s / link_s) : s;
-}
+/* What buckets that follow one another take: `ways` times through all rounds. */
+struct stream {
+    double link_s, work_s, rounds_s, chain_s;
+};
 
-static void time_sums(struct reduce_time *t, const struct reduce_volume *v, double elements,
-                      int32_t ranks, const struct reduce_network *n)
+static struct stream stream_of(const struct reduce_time *t, int32_t ranks, double bytes,
+                               double messages, double add_s, double ways,
+                               const struct reduce_network *n)
 {
     bool halves = t->path == REDUCE_PATH_HALVING;
     double buckets = (double)t->buckets, rounds = halves ? rounds_of(ranks) : 1.0;
-    double bytes = (double)v->most_bytes;
-    double words = 3.0 * elements * (ranks - 1) / ranks + elements / ranks;
-    double add_s = n->memory_bytes_s > 0.0 ? 4.0 * words / n->memory_bytes_s : 0.0;
     double first = halves ? ranks / 2.0 / (ranks - 1.0) : 1.0; /* the first round's share */
-    t->link_s =
+    struct stream s = {.work_s = 2.0 * n->message_s * messages + add_s};
+    s.link_s =
         fmax(outside(bytes, ranks, halves, n) / n->bytes_s, inside_s(bytes, ranks, halves, n));
-    t->work_s = 2.0 * n->message_s * (double)v->messages + add_s;
-    t->stall_s = stall_s(t->link_s, t->work_s, first);
-    double chain_rounds_s = rounds_s(rounds, first * t->link_s / buckets, n);
-    t->rounds_s = buckets * chain_rounds_s / FLIGHTS;
-    t->chain_s = (t->link_s + t->work_s) / buckets + chain_rounds_s;
-    t->reduce_s = fmax(t->link_s, t->work_s) + t->stall_s + t->rounds_s;
-    t->reduce_s = fmax(t->reduce_s, t->chain_s) + t->norm_s;
+    double chain_s = ways * rounds_s(rounds, first * s.link_s / ways / buckets, n);
+    s.rounds_s = buckets * chain_s / REDUCE_FLIGHTS;
+    s.chain_s = (s.link_s + s.work_s) / buckets + chain_s;
+    return s;
 }
 
-static void time_gather(struct reduce_time *t, const struct reduce_plan *p,
-                        const struct reduce_network *n)
+static double stream_s(const struct stream *s)
 {
-    t->gather_s = 0.0;
+    return fmax(fmax(s->link_s, s->work_s) + s->rounds_s, s->chain_s);
+}
+
+/* Of the sums; on the halving path with their way to all ranks, where that is asked for. */
+static void time_sums(struct reduce_time *t, const struct reduce_volume *v, double elements,
+                      int32_t ranks, bool spreads, const struct reduce_network *n)
+{
+    double words = 3.0 * elements * (ranks - 1) / ranks + elements / ranks;
+    double add_s = n->memory_bytes_s > 0.0 ? 4.0 * words / n->memory_bytes_s : 0.0;
+    struct stream s = stream_of(t, ranks, (double)v->most_bytes, (double)v->messages, add_s,
+                                spreads ? 2.0 : 1.0, n);
+    t->link_s = s.link_s;
+    t->work_s = s.work_s;
+    t->rounds_s = s.rounds_s;
+    t->chain_s = s.chain_s;
+    t->reduce_s = stream_s(&s) + t->norm_s;
+}
+
+static void time_library_gather(struct reduce_time *t, const struct reduce_plan *p,
+                                const struct reduce_network *n)
+{
     for (int32_t i = 0; i < p->buckets; i++) {
         const struct reduce_bucket *b = &p->bucket[i];
         int64_t most = (b->blocks + p->ranks - 1) / p->ranks * REDUCE_BLOCK;
@@ -103,31 +112,49 @@ static void time_gather(struct reduce_time *t, const struct reduce_plan *p,
     }
 }
 
+static mt_status time_all(struct reduce_time *t, const struct range_list *ranges,
+                          const struct reduce_plan *plan, const struct reduce_volume_setup *setup,
+                          const struct reduce_network *n)
+{
+    bool halves = t->path == REDUCE_PATH_HALVING, gathers = setup->gathers || setup->gathers_blocks;
+    bool spreads = halves && setup->gathers;
+    struct reduce_volume_setup what = *setup;
+    struct reduce_volume sums, all;
+    what.gathers = spreads;
+    what.gathers_blocks = false;
+    MT_TRY(reduce_volume_plan(&sums, ranges, &what));
+    t->norm_s = allreduce_s(plan->ranks, 8.0 * (double)plan->blocks, n);
+    time_sums(t, &sums, (double)plan->elements, plan->ranks, spreads, n);
+    if (gathers && !halves)
+        time_library_gather(t, plan, n);
+    if (!gathers || !halves || spreads)
+        return MT_OK;
+    what.gathers_blocks = true;
+    MT_TRY(reduce_volume_plan(&all, ranges, &what));
+    struct stream gather = stream_of(t, plan->ranks, (double)(all.most_bytes - sums.most_bytes),
+                                     (double)(all.messages - sums.messages), 0.0, 1.0, n);
+    t->gather_s = stream_s(&gather);
+    return MT_OK;
+}
+
 mt_status reduce_time_plan(struct reduce_time *out, const struct range_list *ranges,
                            const struct reduce_volume_setup *setup,
                            const struct reduce_network *network)
 {
     struct reduce_time t = {.path = setup->path};
-    struct reduce_volume_setup sums = *setup;
-    struct reduce_volume volume;
     struct reduce_plan plan;
     int32_t ranks = setup->ranks;
+    mt_status st = MT_OK;
     if (t.path == REDUCE_PATH_AUTO)
         t.path = (ranks & (ranks - 1)) == 0 ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
-    sums.gathers = sums.gathers_blocks = false;
-    MT_TRY(reduce_volume_plan(&volume, ranges, &sums));
-    t.bucket_elements =
-        reduce_plan_bucket_elements(t.path, setup->bucket_elements, ranks);
+    t.bucket_elements = reduce_plan_bucket_elements(t.path, setup->bucket_elements, ranks);
     MT_TRY(
         reduce_plan_init(&plan, ranges, t.bucket_elements, ranks, t.path == REDUCE_PATH_HALVING));
     t.buckets = plan.buckets;
-    if (ranks > 1 && plan.buckets > 0) {
-        t.norm_s = allreduce_s(ranks, 8.0 * (double)plan.blocks, network);
-        time_sums(&t, &volume, (double)plan.elements, ranks, network);
-        if (setup->gathers || setup->gathers_blocks)
-            time_gather(&t, &plan, network);
-    }
+    if (ranks > 1 && plan.buckets > 0)
+        st = time_all(&t, ranges, &plan, setup, network);
     reduce_plan_release(&plan);
-    *out = t;
-    return MT_OK;
+    if (st == MT_OK)
+        *out = t;
+    return st;
 }

@@ -26,14 +26,15 @@ struct reduce_time {
     enum reduce_path path;
     int64_t bucket_elements;
     int32_t buckets;
-    double link_s;   /* the bytes of the sums, at the bandwidth */
+    double link_s;   /* the bytes of what is in reduce_s, at the bandwidth */
     double work_s;   /* messages and additions, one after another */
-    double stall_s;  /* what of these two does not overlap: buckets that start together end so */
     double rounds_s; /* latencies and naps of all rounds, some buckets side by side */
     double chain_s;  /* one bucket alone, from ready to summed */
     double norm_s;   /* the exchange of the norms */
-    double reduce_s; /* to the owners' sums, if all buckets are ready at once */
-    double gather_s; /* owners' parts to all ranks, where setup->gathers; never hidden */
+    /* to the owners' sums, if all buckets are ready at once; on the halving path to everybody's
+     * where setup->gathers: backward hides that, too */
+    double reduce_s;
+    double gather_s; /* owners' parts to all ranks by themselves: after backward */
 };
 
 /* Local.  Seconds of a reduction over setup->ranks > 1 (for one rank: zeros).

@@ -10,8 +10,11 @@
 
 enum { MI = 1 << 20 };
 
-static struct reduce_time plan(int64_t elements, int32_t ranks, enum reduce_path path,
-                               int64_t bucket, const struct reduce_network *n)
+enum gathers { NOTHING, SUMS, BLOCKS };
+
+static struct reduce_time plan_gather(int64_t elements, int32_t ranks, enum reduce_path path,
+                                      int64_t bucket, enum gathers what,
+                                      const struct reduce_network *n)
 {
     struct range range = {0, elements};
     struct range_list ranges = {.r = &range, .count = 1, .capacity = 1};
@@ -20,10 +23,17 @@ static struct reduce_time plan(int64_t elements, int32_t ranks, enum reduce_path
                                         .mode = REDUCE_EXACT,
                                         .path = path,
                                         .bucket_elements = bucket,
-                                        .gathers = true};
+                                        .gathers = what == SUMS,
+                                        .gathers_blocks = what == BLOCKS};
     struct reduce_time t;
     assert_int_equal(reduce_time_plan(&t, &ranges, &setup, n), MT_OK);
     return t;
+}
+
+static struct reduce_time plan(int64_t elements, int32_t ranks, enum reduce_path path,
+                               int64_t bucket, const struct reduce_network *n)
+{
+    return plan_gather(elements, ranks, path, bucket, BLOCKS, n);
 }
 
 static void near(double got, double expected)
@@ -55,22 +65,44 @@ static void bandwidth_alone_moves_each_element_once_less_a_share(void **state)
     }
 }
 
+static void sums_for_everybody_are_part_of_the_stream_only_where_they_are_halved(void **state)
+{
+    (void)state;
+    struct reduce_network n = {.bytes_s = 1e9};
+    double sums_s = 4.0 * 64 * MI * 15 / 16 / 1e9, norm_s = 4 * 8 * 4096 / 1e9;
+    struct reduce_time t = plan_gather(64 * MI, 16, REDUCE_PATH_HALVING, 0, SUMS, &n);
+    near(t.reduce_s, 2 * sums_s + norm_s);
+    assert_true(t.gather_s == 0.0);
+    t = plan_gather(64 * MI, 16, REDUCE_PATH_DIRECT, 0, SUMS, &n);
+    near(t.reduce_s, sums_s + norm_s);
+    near(t.gather_s, sums_s);
+    t = plan_gather(64 * MI, 16, REDUCE_PATH_HALVING, 0, NOTHING, &n);
+    near(t.reduce_s, sums_s + norm_s);
+    assert_true(t.gather_s == 0.0);
+    /* each way has its rounds */
+    n = (struct reduce_network){.latency_s = 1e-3, .bytes_s = 1e15};
+    near(plan_gather(64 * MI, 16, REDUCE_PATH_HALVING, 0, SUMS, &n).rounds_s, 64 / 8 * 8 * 1e-3);
+}
+
 static void latency_counts_rounds_and_buckets_under_way(void **state)
 {
     (void)state;
     struct reduce_network n = {.latency_s = 1e-3, .bytes_s = 1e15};
-    /* 64 buckets, 4 at a time, 5 rounds each; norms in 5 rounds; gathers one after another, 16
-     * rounds of neighbours each */
+    /* 64 buckets, 8 at a time, 5 rounds each; norms in 5 rounds; a gather is their mirror */
     struct reduce_time t = plan(64 * MI, 32, REDUCE_PATH_HALVING, 0, &n);
     assert_int_equal(t.buckets, 64);
-    near(t.rounds_s, 64 / 4 * 5 * 1e-3);
+    near(t.rounds_s, 64 / 8 * 5 * 1e-3);
     near(t.norm_s, 5 * 1e-3);
     near(t.reduce_s, t.rounds_s + t.norm_s);
+    near(t.gather_s, 64 / 8 * 5 * 1e-3);
+    /* a single round, whatever the ranks; the library gathers buckets one after another, in 16
+     * rounds of neighbours each */
+    t = plan(64 * MI, 32, REDUCE_PATH_DIRECT, 0, &n);
+    near(t.rounds_s, 64 / 8 * 1e-3);
     near(t.gather_s, 64 * 16 * 1e-3);
-    /* a single round, whatever the ranks */
-    near(plan(64 * MI, 32, REDUCE_PATH_DIRECT, 0, &n).rounds_s, 64 / 4 * 1e-3);
     /* an eighth of the buckets: an eighth of the latencies */
-    near(plan(64 * MI, 32, REDUCE_PATH_HALVING, 8 * MI, &n).gather_s, 8 * 16 * 1e-3);
+    near(plan(64 * MI, 32, REDUCE_PATH_HALVING, 8 * MI, &n).gather_s, 8 / 8 * 5 * 1e-3);
+    near(plan(64 * MI, 32, REDUCE_PATH_DIRECT, 8 * MI, &n).gather_s, 8 * 16 * 1e-3);
 }
 
 static void ranks_of_one_host_share_its_network_only_where_they_must(void **state)
@@ -103,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_rank_takes_no_time),
         cmocka_unit_test(bandwidth_alone_moves_each_element_once_less_a_share),
+        cmocka_unit_test(sums_for_everybody_are_part_of_the_stream_only_where_they_are_halved),
         cmocka_unit_test(latency_counts_rounds_and_buckets_under_way),
         cmocka_unit_test(ranks_of_one_host_share_its_network_only_where_they_must),
         cmocka_unit_test(work_on_messages_and_sums_may_be_what_lasts),

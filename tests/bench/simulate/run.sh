@@ -5,11 +5,12 @@
 #
 # The reduction of comm/, compiled as it stands, on a simulated cluster (Debian: libsimgrid-dev):
 # first with real numbers on few ranks, then BERT-base's gradients on up to 1024 ranks beside what
-# comm/reduce_time.h forecasts. Times in ms: "sums" until the owners have them, "gather" until
-# everybody has; messages and MB are those that the busiest rank sends.
+# comm/reduce_time.h forecasts. Times in ms: "sums" until the owners have them, "gather" of other
+# numbers from them to everybody, "whole" the sums until everybody has them, in one; messages and MB
+# are those of sums and of a gather that the busiest rank sends.
 #
 # Scaled down: of 105 buckets some are simulated and the line is followed (simulate.c says how):
-# 8 and 16 for sums up to 256 ranks, above 4 and 8; for gathers 2, above 256 ranks 1. --seconds ends
+# 8 and 16 up to 256 ranks, above 4 and 8; for the library's gathers 2, above 256 ranks 1. --seconds ends
 # a simulation that takes longer; its row then says so. --real N measures N ranks of Open MPI on this
 # machine instead, with real numbers; --network and the others should then be this machine's.
 set -euo pipefail
@@ -33,7 +34,7 @@ while [ $# -gt 0 ]; do
     --per-host) per_host=$2 && shift ;;
     --real) real=$2 && shift ;;
     --seconds) seconds=$2 && shift ;;
-    *) sed -n '2,17p' "$0" | sed 's/^# \{0,1\}//' && exit 2 ;;
+    *) sed -n '2,18p' "$0" | sed 's/^# \{0,1\}//' && exit 2 ;;
     esac
     shift
 done
@@ -59,8 +60,8 @@ row() {
         "bandwidth=$bytes overhead=$message host=$per_host"
 }
 heading() {
-    printf '\n%6s %-8s %9s %9s %9s %7s %9s %9s %7s %9s %9s %9s\n' ranks path bucket sums forecast % \
-        gather forecast % messages MB 'MB gath.'
+    printf '\n%6s %-8s %8s %8s %8s %6s %8s %8s %6s %8s %8s %6s %8s %8s %8s\n' ranks path bucket sums \
+        forecast % gather forecast % whole forecast % messages MB 'MB gath.'
 }
 if [ -n "$real" ]; then
     # shellcheck disable=SC2086
@@ -72,7 +73,7 @@ if [ -n "$real" ]; then
     exit
 fi
 numbers=
-for name in lane_tree_add reduce_add_into reduce_square; do numbers="$numbers -Wl,--wrap=$name"; done
+for name in lane_tree_add reduce_add_into reduce_square_piece; do numbers="$numbers -Wl,--wrap=$name"; done
 # shellcheck disable=SC2086
 smpicc $flags $numbers $parts "$here/instead_kernels.c" "$here/instead_memory.c" \
     -o "$work/simulate" -lm

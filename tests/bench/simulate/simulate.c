@@ -7,8 +7,8 @@
  *
  * A reduction is its buckets one after another, some under way at a time, so that its time is a
  * straight line in their number: `buckets` and twice as many are simulated, and the line is
- * followed to those of the whole model.  Gathers come strictly one after another, so that few
- * (`gather`) stand for all.
+ * followed to those of the whole model.  The library's gathers come strictly one after another, so
+ * that few (`gather`) stand for all.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +60,7 @@ static const struct word words[] = {WORD(check, 0),
 
 /* Of one simulated reduction, the slowest rank's; counts of the busiest. */
 struct result {
-    double reduce_s, gather_s;
+    double reduce_s, gather_s, whole_s;
     double messages, bytes, gather_bytes;
 };
 
@@ -81,13 +81,16 @@ static mt_status read_words(struct setup *s, int argc, char **argv)
     return MT_OK;
 }
 
+enum { SUMS = 1, GATHER = 2, WHOLE = 4 };
+
 static mt_status simulate(const struct comm *world, const struct setup *s, int64_t elements,
-                          bool gathers, struct result *out)
+                          int what, struct result *out)
 {
     struct range range = {0, elements};
     struct range_list ranges = {.r = &range, .count = 1, .capacity = 1, .elements = elements};
     struct reducer_options options = {.bucket_elements = (int64_t)s->bucket,
                                       .path = (enum reduce_path)s->path,
+                                      .whole = what == WHOLE,
                                       .no_thread = true};
     int32_t nodes[LANE_ROOTS_MAX], lanes = (int32_t)s->lanes;
     int32_t roots = lane_tree_roots(lanes, lane_tree_range(lanes, world->size, world->rank), nodes);
@@ -101,18 +104,21 @@ static mt_status simulate(const struct comm *world, const struct setup *s, int64
     if (s->warm > 0.0) {
         reducer_begin(r, root, roots);
         MT_TRY(reducer_finish(r, &sum));
-        MT_TRY(reducer_gather(r, root[0]));
+        if ((what & GATHER) != 0)
+            MT_TRY(reducer_gather(r, root[0]));
     }
     reducer_stats(r, &before);
     MT_TRY(comm_barrier(world));
     double begin_s = MPI_Wtime();
-    reducer_begin(r, root, roots);
-    MT_TRY(reducer_finish(r, &sum));
+    if ((what & (SUMS | WHOLE)) != 0) {
+        reducer_begin(r, root, roots);
+        MT_TRY(reducer_finish(r, &sum));
+    }
     double reduce_s = MPI_Wtime() - begin_s;
     reducer_stats(r, &reduced);
     MT_TRY(comm_barrier(world));
     begin_s = MPI_Wtime();
-    if (gathers)
+    if ((what & GATHER) != 0)
         MT_TRY(reducer_gather(r, root[0]));
     double gather_s = MPI_Wtime() - begin_s;
     reducer_stats(r, &all);
@@ -120,7 +126,7 @@ static mt_status simulate(const struct comm *world, const struct setup *s, int64
                      (double)(reduced.bytes_sent - before.bytes_sent),
                      (double)(all.bytes_sent - reduced.bytes_sent)};
     MT_TRY(comm_max_f64(world, most, 5));
-    *out = (struct result){most[0], most[1], most[2], most[3], most[4]};
+    *out = (struct result){most[0], most[1], most[0], most[2], most[3], most[4]};
     reducer_destroy(&r);
     for (int32_t i = 0; i < roots; i++)
         mt_free(&root[i]);
@@ -133,22 +139,46 @@ static double along(double at_one, double at_two, double times)
 }
 
 /* The whole model's, from simulations of some buckets and of twice as many. */
-static mt_status simulate_whole(const struct comm *world, const struct setup *s, struct result *out)
+static mt_status simulate_line(const struct comm *world, const struct setup *s, int what,
+                               int64_t some, struct result *out)
 {
-    int64_t length = reduce_plan_bucket_elements(REDUCE_PATH_DIRECT, (int64_t)s->bucket, world->size);
-    int64_t some = (int64_t)s->buckets * length, whole = (int64_t)s->elements;
-    struct result a, b, g = {0};
-    int64_t gathered = (int64_t)s->gather * length < whole ? (int64_t)s->gather * length : whole;
-    if (gathered > 0)
-        MT_TRY(simulate(world, s, gathered, true, &g));
-    MT_TRY(simulate(world, s, 2 * some < whole ? some : whole, false, &a));
+    int64_t whole = (int64_t)s->elements;
+    double times = (double)whole / (double)some;
+    struct result a, b;
+    MT_TRY(simulate(world, s, 2 * some < whole ? some : whole, what, &a));
     b = a;
     if (2 * some < whole)
-        MT_TRY(simulate(world, s, 2 * some, false, &b));
-    double times = (double)whole / (double)some, of = (double)whole / (double)gathered;
-    *out = (struct result){along(a.reduce_s, b.reduce_s, times), g.gather_s * of,
-                           along(a.messages, b.messages, times), along(a.bytes, b.bytes, times),
-                           g.gather_bytes * of};
+        MT_TRY(simulate(world, s, 2 * some, what, &b));
+    *out = (struct result){
+        along(a.reduce_s, b.reduce_s, times), along(a.gather_s, b.gather_s, times),
+        along(a.whole_s, b.whole_s, times),   along(a.messages, b.messages, times),
+        along(a.bytes, b.bytes, times),       along(a.gather_bytes, b.gather_bytes, times)};
+    return MT_OK;
+}
+
+static mt_status simulate_whole(const struct comm *world, const struct setup *s, bool halves,
+                                struct result *out)
+{
+    int64_t length =
+        reduce_plan_bucket_elements(REDUCE_PATH_DIRECT, (int64_t)s->bucket, world->size);
+    int64_t some = (int64_t)s->buckets * length, whole = (int64_t)s->elements;
+    int64_t gathered = (int64_t)s->gather * length < whole ? (int64_t)s->gather * length : whole;
+    struct result sums, g = {0}, all;
+    if (gathered > 0 && halves) {
+        MT_TRY(simulate_line(world, s, GATHER, some, &g));
+    } else if (gathered > 0) {
+        MT_TRY(simulate(world, s, gathered, GATHER, &g));
+        g.gather_s *= (double)whole / (double)gathered;
+        g.gather_bytes *= (double)whole / (double)gathered;
+    }
+    MT_TRY(simulate_line(world, s, SUMS, some, &sums));
+    all.whole_s = sums.reduce_s + g.gather_s; /* one after the other */
+    if (gathered > 0 && halves)
+        MT_TRY(simulate_line(world, s, WHOLE, some, &all));
+    sums.gather_s = g.gather_s;
+    sums.gather_bytes = g.gather_bytes;
+    sums.whole_s = all.whole_s;
+    *out = sums;
     return MT_OK;
 }
 
@@ -162,7 +192,7 @@ static mt_status print_row(const struct comm *world, const struct setup *s,
                                          .mode = REDUCE_EXACT,
                                          .path = (enum reduce_path)s->path,
                                          .bucket_elements = (int64_t)s->bucket,
-                                         .gathers = s->gather > 0.0};
+                                         .gathers_blocks = s->gather > 0.0};
     struct reduce_network network = {.latency_s = s->latency,
                                      .bytes_s = s->bandwidth,
                                      .message_s = s->overhead,
@@ -170,14 +200,18 @@ static mt_status print_row(const struct comm *world, const struct setup *s,
                                      .look_s = s->nap,
                                      .host_ranks = (int32_t)s->host,
                                      .host_bytes_s = 10e9};
-    struct reduce_time t;
+    struct reduce_time t, all;
     MT_TRY(reduce_time_plan(&t, &ranges, &volume, &network));
-    const char *name = reduce_path_name(t.path);
-    printf("%6d %-8s %9.0f %9.2f %9.2f %7.1f %9.2f %9.2f %7.1f %9.0f %9.1f %9.1f\n", world->size,
-           name, (double)t.bucket_elements, 1e3 * got->reduce_s, 1e3 * t.reduce_s,
-           100.0 * (t.reduce_s / got->reduce_s - 1.0), 1e3 * got->gather_s, 1e3 * t.gather_s,
-           s->gather > 0.0 ? 100.0 * (t.gather_s / got->gather_s - 1.0) : 0.0, got->messages,
-           got->bytes / 1e6, got->gather_bytes / 1e6);
+    volume.gathers = volume.gathers_blocks;
+    volume.gathers_blocks = false;
+    MT_TRY(reduce_time_plan(&all, &ranges, &volume, &network));
+    const double got_s[] = {got->reduce_s, got->gather_s, got->whole_s};
+    const double forecast_s[] = {t.reduce_s, t.gather_s, all.reduce_s + all.gather_s};
+    printf("%6d %-8s %8.0f", world->size, reduce_path_name(t.path), (double)t.bucket_elements);
+    for (int i = 0; i < 3; i++)
+        printf(" %8.2f %8.2f %6.1f", 1e3 * got_s[i], 1e3 * forecast_s[i],
+               got_s[i] > 0.0 ? 100.0 * (forecast_s[i] / got_s[i] - 1.0) : 0.0);
+    printf(" %8.0f %8.1f %8.1f\n", got->messages, got->bytes / 1e6, got->gather_bytes / 1e6);
     return MT_OK;
 }
 
@@ -263,7 +297,9 @@ static mt_status run(const struct comm *world, int argc, char **argv)
             s.lanes *= 2.0;
     instead_looks = (struct instead_looks){s.window, s.nap};
     instead_memory_bytes_s = s.memory;
-    MT_TRY(simulate_whole(world, &s, &got));
+    bool halves = s.path == REDUCE_PATH_HALVING ||
+                  (s.path == REDUCE_PATH_AUTO && (world->size & (world->size - 1)) == 0);
+    MT_TRY(simulate_whole(world, &s, halves, &got));
     return world->rank == 0 ? print_row(world, &s, &got) : MT_OK;
 }
 
