@@ -81,9 +81,10 @@ void reduce_round_bf16(float *x, uint16_t *error, int64_t count)
         uint32_t u = bits_of(value);
         uint32_t quiet = (u & 0x7fffffff) > 0x7f800000 ? 0x00400000 : 0;
         float rounded = float_of(round_bits(u) | quiet);
-        uint32_t lost = round_bits(bits_of(value - rounded));
+        uint32_t lost = bits_of(value - rounded);
+        uint32_t half = (lost + 0x7fff + ((lost >> 16) & 1)) >> 16;
         x[i] = rounded;
-        error[i] = (uint16_t)((lost & 0x7f800000) == 0x7f800000 ? 0 : lost >> 16);
+        error[i] = (uint16_t)((lost & 0x7f800000) == 0x7f800000 ? 0 : half);
     }
 }
 
