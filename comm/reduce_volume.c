@@ -176,3 +176,18 @@ mt_status reduce_volume_plan(struct reduce_volume *out, const struct range_list 
     *out = total;
     return MT_OK;
 }
+
+int64_t reduce_errors_bytes(int32_t lanes, int32_t ranks, int32_t wire_groups, int64_t elements)
+{
+    int64_t alone = 0, shared = 1; /* the sum */
+    for (int32_t g = 0; g < wire_groups; g++) {
+        struct lane_range all = lane_tree_lanes_of(lanes, wire_groups + g);
+        int32_t first = lane_tree_owner(lanes, ranks, all.begin);
+        int32_t last = lane_tree_owner(lanes, ranks, all.end - 1);
+        alone += first == 0 && last == 0;
+        shared += first != last;
+    }
+    if (wire_groups == 0)
+        return 0;
+    return (alone * elements + shared * elements / ranks) * (int64_t)sizeof(uint16_t);
+}

@@ -28,4 +28,8 @@ struct reduce_volume {
 mt_status reduce_volume_plan(struct reduce_volume *out, const struct range_list *ranges,
                              const struct reduce_volume_setup *setup) MT_CHECKED;
 
+/* Local.  Bytes of the errors that rank 0 keeps where `elements` take part and wire_groups > 0: of
+ * the groups that it forms alone, and of its share of the others and of the sum. */
+int64_t reduce_errors_bytes(int32_t lanes, int32_t ranks, int32_t wire_groups, int64_t elements);
+
 #endif

@@ -33,6 +33,7 @@ mt_status memory_check_forecast(struct memory_need *need, const struct run *run,
         *need = (struct memory_need){.parameters = m->parameters,
                                      .gradients = m->gradients,
                                      .moments = m->moments,
+                                     .wire = m->wire,
                                      .activations = m->activations,
                                      .batches = m->batches,
                                      .evaluation = m->evaluation,
@@ -114,6 +115,7 @@ static mt_status judge(const struct run *run, const struct rank_memory *all, int
         sum.parameters += n->parameters;
         sum.gradients += n->gradients;
         sum.moments += n->moments;
+        sum.wire += n->wire;
         sum.activations += n->activations;
         sum.batches += n->batches;
         sum.evaluation += n->evaluation;
@@ -129,11 +131,12 @@ static mt_status judge(const struct run *run, const struct rank_memory *all, int
     describe_mends(mends, (int64_t)sizeof mends, run, &sum, recomputing, ranks);
     (void)snprintf(text, sizeof text,
                    "phase \"%s\" needs %.1f GiB on host %s (%d rank%s: parameters %.1f, gradients "
-                   "%.1f, moments %.1f, activations %.1f, batches %.1f, evaluation %.1f, copy to "
+                   "%.1f, moments %.1f, errors of bf16 wire %.1f, activations %.1f, batches %.1f, "
+                   "evaluation %.1f, copy to "
                    "save from %.1f), and %.1f GiB are left there (%s)",
                    run->job.schedule.phase[all[first].need.phase].name, (double)sum.total / GIB,
                    comm_host(w, first), ranks, ranks == 1 ? "" : "s", (double)sum.parameters / GIB,
-                   (double)sum.gradients / GIB, (double)sum.moments / GIB,
+                   (double)sum.gradients / GIB, (double)sum.moments / GIB, (double)sum.wire / GIB,
                    (double)sum.activations / GIB, (double)sum.batches / GIB,
                    (double)sum.evaluation / GIB, (double)sum.copy / GIB, (double)available / GIB,
                    all[first].available.source);

@@ -12,8 +12,8 @@
 
 /* Bytes of one rank that are still to be taken. */
 struct memory_need {
-    int64_t parameters, gradients, moments, activations, batches; /* as in plan.h */
-    int64_t evaluation;                                           /* passes of all threads */
+    int64_t parameters, gradients, moments, wire, activations, batches; /* as in plan.h */
+    int64_t evaluation;                                                 /* passes of all threads */
     int64_t copy; /* from which checkpoints are written beside training; rank 0 */
     int64_t total;
     int32_t phase; /* the one that takes most */

@@ -235,9 +235,13 @@ static mt_status count_memory(struct plan_phase *ph, const struct run *run,
         m->moments /= target->ranks;
     if (!ph->plan->probe) {
         int32_t threads = target->threads < lanes.count ? target->threads : lanes.count;
+        int32_t groups = job_wire_groups(&run->job);
         int32_t enough = threads + log2_ceil(lanes.count);
+        if (groups > 0)
+            enough += lanes.count / (lanes.lanes / groups) + 2;
         m->gradient_blocks = enough < lanes.count ? enough : lanes.count;
         m->gradients = m->gradient_blocks * ranges->elements * word;
+        m->wire = reduce_errors_bytes(lanes.lanes, target->ranks, groups, ranges->elements);
         MT_TRY(pass_measure(&m->activations, &run->model, lanes.micro_tokens, lanes.max_sentences,
                             lanes.train_from, lanes.recompute));
         m->activations *= threads;
@@ -252,7 +256,7 @@ static mt_status count_memory(struct plan_phase *ph, const struct run *run,
         m->copy_owned = 2 * ranges->elements * word / target->ranks;
         m->copy = ranges->elements * word + m->copy_owned;
     }
-    m->total = m->parameters + m->gradients + m->moments + m->activations + m->batches +
+    m->total = m->parameters + m->gradients + m->moments + m->wire + m->activations + m->batches +
                m->evaluation + m->copy;
     return MT_OK;
 }

@@ -44,6 +44,7 @@ struct plan_group {
 /* Bytes, of rank 0. */
 struct plan_memory {
     int64_t parameters, gradients, moments, activations, batches;
+    int64_t wire;       /* errors of what is rounded to bf16 to be sent */
     int64_t evaluation; /* passes of all threads */
     int64_t copy;       /* from which checkpoints are written beside training */
     int64_t copy_owned; /* the same of other ranks: with shared out moments, those they own */

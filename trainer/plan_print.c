@@ -81,7 +81,10 @@ static void print_rates(const struct plan_phase *ph)
 static void print_memory(const struct plan_phase *ph)
 {
     const struct plan_memory *m = &ph->memory;
-    char text[9][SHORT];
+    char text[9][SHORT], wire[SHORT], errors[SHORT + 32] = "";
+    format_bytes(wire, (double)m->wire);
+    if (m->wire > 0)
+        (void)snprintf(errors, sizeof errors, "errors of bf16 wire %s, ", wire);
     format_bytes(text[0], (double)m->parameters);
     format_bytes(text[1], (double)m->gradients);
     format_bytes(text[2], (double)m->moments);
@@ -92,9 +95,9 @@ static void print_memory(const struct plan_phase *ph)
     format_bytes(text[7], (double)m->copy);
     format_bytes(text[8], (double)m->copy_owned);
     printf("   memory     %s per rank: parameters %s, gradients %s (%d blocks), moments %s, "
-           "activations %s, batches %s, evaluation %s, copy to save from %s (other ranks %s)\n",
-           text[5], text[0], text[1], m->gradient_blocks, text[2], text[3], text[4], text[6],
-           text[7], text[8]);
+           "%sactivations %s, batches %s, evaluation %s, copy to save from %s (other ranks %s)\n",
+           text[5], text[0], text[1], m->gradient_blocks, text[2], errors, text[3], text[4],
+           text[6], text[7], text[8]);
 }
 
 static void print_cache(const struct plan_phase *ph, int32_t layers)
@@ -311,6 +314,7 @@ static void json_phase(const struct plan *p, const struct plan_phase *ph, struct
     json_write_int(w, "gradients", m->gradients);
     json_write_int(w, "gradient_blocks", m->gradient_blocks);
     json_write_int(w, "moments", m->moments);
+    json_write_int(w, "wire_errors", m->wire);
     json_write_int(w, "activations", m->activations);
     json_write_int(w, "batches", m->batches);
     json_write_int(w, "evaluation", m->evaluation);

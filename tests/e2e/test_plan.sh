@@ -108,6 +108,15 @@ equal "more ranks than lanes: exit code" 2 "$rc"
 contains "... names the key" out 'batch\.lanes'
 alone plan job.cfg --schedule full --limit 1h && contains "a limit that is long enough" out 'fits the 1h00m .*one submission'
 alone plan job.cfg --schedule full --limit 1s && contains "a limit that is too short" out 'no room for a step'
+# What rank 0 forms of four groups, and of the sum: all; one and a quarter; eighths.
+for row in "1 5" "4 1.25" "8 0.625"; do
+    alone plan job.cfg --schedule full --ranks "${row% *}" --set 'wire="bf16"' --set wire_groups=4 --json &&
+        holds "errors of bf16 on the wire on ${row% *} ranks: ${row#* } times the gradients in 2 bytes" python3 -c 'import json, sys
+memory = json.load(open("out"))["phases"][0]["memory_bytes"]
+block = memory["gradients"] / memory["gradient_blocks"]
+parts = sum(n for name, n in memory.items() if name not in ("gradient_blocks", "copy_owned", "total"))
+sys.exit(not (abs(memory["wire_errors"] - block / 2 * float(sys.argv[1])) < 16 and parts == memory["total"]))' "${row#* }"
+done
 SLURM_JOB_ID=1 SLURM_JOB_START_TIME=$(date +%s) SLURM_JOB_END_TIME=$(($(date +%s) + 30)) alone plan job.cfg \
     --schedule full --set train.epochs=20000.0 &&
     contains "SLURM's end time counts" out 'does not fit the .* that are left: [0-9]+ submissions'
