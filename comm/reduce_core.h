@@ -1,5 +1,6 @@
 /*
- * reduce_core: what reduce.c and its transports share.  Included by comm/reduce*.c only.
+ * reduce_core: what reduce.c, reduce_create.c, reduce_sums.c and the transports share.  Included by
+ * comm/reduce*.c only.
  *
  * A transport moves buckets; adding up, norms and the thread are the same for all.  A step is
  * driven by calls of `advance`, which never waits: it starts buckets that are ready, looks for
@@ -96,6 +97,9 @@ struct reducer {
  * are added up within it. */
 bool reduce_start_bucket(struct reducer *r);
 
+/* Local.  This rank's blocks into its roots, over a bucket. */
+void reduce_join_lanes(struct reducer *r, const struct reduce_bucket *b);
+
 /* Local.  Adds r->value[] (each pointing at the slice's first element) up in the tree into roots[0]
  * and squares the result. */
 void reduce_add_slice(struct reducer *r, const struct reduce_slice *s);
@@ -119,6 +123,11 @@ static inline int32_t reduce_value(const struct reducer *r, int32_t rank, int32_
 {
     return r->first_value[rank] + root;
 }
+
+/* Local.  The thread that drives steps; stopping it ends a step in the middle, too.  Errors: NOMEM.
+ */
+mt_status reduce_start_thread(struct reducer *r) MT_CHECKED;
+void reduce_stop_thread(struct reducer *r);
 
 /* Local.  Gives the core away for a while that grows with *idle, the number of fruitless looks. */
 void reduce_rest(const struct reducer *r, int32_t *idle);
