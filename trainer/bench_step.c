@@ -280,17 +280,14 @@ static mt_status one_step(struct step_bench *s, const struct bench *b, int32_t s
     const struct batch *batch = &s->batch[step * s->own_lanes];
     struct pass_plan plan = plan_pass(s, step);
     struct reduce_sum sum;
-    int32_t roots = 1;
+    struct lanes_listener listener = phase_step_listener(run);
+    int32_t roots;
     double divisor = (double)b->sentences * b->world->size, begin_s;
-    float *const *block = s->trains ? lanes_known_root(run->phase.lanes) : NULL;
-    bool early = block != NULL;
     MT_TRY(phase_run_agree_rows(run, batch, s->own_lanes));
-    if (early)
-        reducer_begin_nodes(run->phase.reducer, block, lanes_nodes(run->phase.lanes), roots);
     double trace_s = trace_begin(run->trace);
     timing_set(&s->times.compute);
     MT_TRY(lanes_run(run->phase.lanes, run->params, batch, &plan, NULL, NULL,
-                     early ? phase_step_depth_done : NULL, run));
+                     s->trains ? &listener : NULL));
     timing_mark(TIMING_OTHER);
     timing_set(NULL);
     trace_end(run->trace, TRACE_LANES, TRACE_ROW_MAIN, 0, trace_s);
@@ -298,10 +295,6 @@ static mt_status one_step(struct step_bench *s, const struct bench *b, int32_t s
         return MT_OK;
     trace_s = trace_begin(run->trace);
     begin_s = clock_now_s();
-    if (!early) {
-        block = lanes_roots(run->phase.lanes, &roots);
-        reducer_begin_nodes(run->phase.reducer, block, lanes_nodes(run->phase.lanes), roots);
-    }
     struct reducer_stats before, after;
     reducer_stats(run->phase.reducer, &before);
     MT_TRY(reducer_finish(run->phase.reducer, &sum));
@@ -311,7 +304,8 @@ static mt_status one_step(struct step_bench *s, const struct bench *b, int32_t s
     trace_end(run->trace, TRACE_WAIT_REDUCTION, TRACE_ROW_MAIN, 0, trace_s);
     trace_s = trace_begin(run->trace);
     begin_s = clock_now_s();
-    MT_TRY(update_parameters(run, block[0], 1, divisor, sqrt(sum.norm2) / divisor));
+    MT_TRY(update_parameters(run, lanes_roots(run->phase.lanes, &roots)[0], 1, divisor,
+                             sqrt(sum.norm2) / divisor));
     s->times.update_s += clock_now_s() - begin_s;
     trace_end(run->trace, TRACE_UPDATE, TRACE_ROW_MAIN, 0, trace_s);
     return MT_OK;

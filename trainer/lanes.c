@@ -8,6 +8,11 @@
  * Blocks are handed out in lane order and a thread without one waits.  It never waits for ever:
  * when no lane is being computed, the blocks still held are left children whose right sibling has
  * not begun, at most log2(count) of them.
+ *
+ * A single thread tells of its roots before the last lane's passes: what the other lanes have come
+ * to, at most log2(count) blocks, and the last lane's own, which the reducer adds up beside the
+ * backward pass.  Refused for several threads: they are in their last lanes together, and the
+ * reducer's one thread would add up as many blocks as there are threads.
  */
 #include "trainer/lanes.h"
 
@@ -43,8 +48,8 @@ struct run {
     const struct pass_plan *plan;
     lanes_boundary boundary;
     void *boundary_context;
-    pass_depth_done done;
-    void *done_context;
+    const struct lanes_listener *listener;
+    bool early; /* it hears of the roots while the last lane is in backward */
 };
 
 static int32_t log2_ceil(int32_t n)
@@ -74,7 +79,6 @@ static mt_status create_parts(struct lanes *l)
     MT_TRY(mt_alloc(&l->node, 2 * s->lanes, sizeof(float *), "tree nodes"));
     MT_TRY(mt_alloc(&l->root, s->count, sizeof(float *), "roots"));
     MT_TRY(mt_alloc(&l->root_node, s->count, sizeof *l->root_node, "roots"));
-    l->root_node[0] = s->lanes + s->first; /* of a rank with one lane */
     MT_TRY(mt_alloc(&l->sums, s->count * l->tasks, sizeof *l->sums, "sums of lanes"));
     for (int32_t i = 0; i < l->threads; i++) {
         MT_TRY((s->recompute ? pass_create_recomputing : pass_create)(
@@ -220,41 +224,6 @@ static void add_sums(struct task_sums *into, const struct task_sums *from, int32
     }
 }
 
-static mt_status run_lane(void *context, int32_t index, int32_t worker)
-{
-    struct run *run = context;
-    struct lanes *l = run->l;
-    const struct batch *lane = &run->batch[index];
-    struct task_sums *sums = l->sums + (int64_t)index * l->tasks, slice_sums[MODEL_TASKS_MAX];
-    bool backward = l->setup.ranges->elements > 0;
-    struct trace_lane trace;
-    memset(sums, 0, (size_t)l->tasks * sizeof *sums);
-    float *grads = take_block(l);
-    trace_lane_begin(&trace, l->setup.trace, worker);
-    for (int32_t first = 0; first < lane->B;) {
-        int32_t count = slice_length(lane, first, l->setup.micro_tokens);
-        struct batch slice = batch_slice(lane, first, count);
-        real *input = NULL;
-        if (run->boundary != NULL) {
-            input = l->boundary[worker];
-            run->boundary(run->boundary_context, &slice, input);
-        }
-        first += count;
-        bool announces = run->done != NULL && l->setup.count == 1 && first == lane->B;
-        pass_forward(l->pass[worker], run->params, &slice, run->plan, input);
-        pass_sums(l->pass[worker], slice_sums);
-        add_sums(sums, slice_sums, l->tasks);
-        if (backward && first == count)
-            pass_expect_zero(l->pass[worker]);
-        if (backward)
-            pass_backward(l->pass[worker], run->params, grads, announces ? run->done : NULL,
-                          run->done_context);
-    }
-    trace_lane_end(&trace, l->setup.first + index);
-    finish_node(l, l->setup.lanes + l->setup.first + index, grads);
-    return MT_OK;
-}
-
 static void collect_roots(struct lanes *l)
 {
     l->root_count = 0;
@@ -271,19 +240,67 @@ static void collect_roots(struct lanes *l)
     }
 }
 
+static mt_status run_lane(void *context, int32_t index, int32_t worker)
+{
+    struct run *run = context;
+    struct lanes *l = run->l;
+    const struct batch *lane = &run->batch[index];
+    struct task_sums *sums = l->sums + (int64_t)index * l->tasks, slice_sums[MODEL_TASKS_MAX];
+    bool backward = l->setup.ranges->elements > 0,
+         early = run->early && index == l->setup.count - 1;
+    struct trace_lane trace;
+    memset(sums, 0, (size_t)l->tasks * sizeof *sums);
+    int32_t node = l->setup.lanes + l->setup.first + index;
+    float *grads = take_block(l);
+    if (early) {
+        l->node[node] = grads;
+        collect_roots(l);
+        run->listener->begin(run->listener->context);
+    }
+    trace_lane_begin(&trace, l->setup.trace, worker);
+    for (int32_t first = 0; first < lane->B;) {
+        int32_t count = slice_length(lane, first, l->setup.micro_tokens);
+        struct batch slice = batch_slice(lane, first, count);
+        real *input = NULL;
+        if (run->boundary != NULL) {
+            input = l->boundary[worker];
+            run->boundary(run->boundary_context, &slice, input);
+        }
+        first += count;
+        bool announces = early && first == lane->B;
+        pass_forward(l->pass[worker], run->params, &slice, run->plan, input);
+        pass_sums(l->pass[worker], slice_sums);
+        add_sums(sums, slice_sums, l->tasks);
+        if (backward && first == count)
+            pass_expect_zero(l->pass[worker]);
+        if (backward)
+            pass_backward(l->pass[worker], run->params, grads,
+                          announces ? run->listener->done : NULL,
+                          announces ? run->listener->context : NULL);
+    }
+    trace_lane_end(&trace, l->setup.first + index);
+    if (!early)
+        finish_node(l, node, grads);
+    return MT_OK;
+}
+
 mt_status lanes_run(struct lanes *l, const float *params, const struct batch *batch,
                     const struct pass_plan *plan, lanes_boundary boundary, void *boundary_context,
-                    pass_depth_done done, void *done_context)
+                    const struct lanes_listener *listener)
 {
-    struct run run = {l, params, batch, plan, boundary, boundary_context, done, done_context};
+    struct run run = {l,        params,           batch,    plan,
+                      boundary, boundary_context, listener, listener != NULL && l->threads == 1};
     memset(l->node, 0, 2 * (size_t)l->setup.lanes * sizeof(float *));
     for (int32_t i = 0; i < l->block_count; i++)
         l->free_block[l->block_count - 1 - i] = l->block[i];
     l->free_count = l->block_count;
     MT_TRY(pool_run(l->setup.pool, run_lane, &run, l->setup.count));
-    collect_roots(l);
-    if (done != NULL)
-        done(done_context, 0);
+    if (!run.early)
+        collect_roots(l);
+    if (listener != NULL && !run.early)
+        listener->begin(listener->context);
+    if (listener != NULL)
+        listener->done(listener->context, 0);
     return MT_OK;
 }
 
@@ -296,11 +313,6 @@ float *const *lanes_roots(const struct lanes *l, int32_t *count)
 const int32_t *lanes_nodes(const struct lanes *l)
 {
     return l->root_node;
-}
-
-float *const *lanes_known_root(const struct lanes *l)
-{
-    return l->setup.count == 1 ? l->block : NULL;
 }
 
 void lanes_forward_one(struct lanes *l, const float *params, const struct batch *one,

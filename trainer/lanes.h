@@ -52,12 +52,21 @@ typedef void (*lanes_boundary)(void *context, const struct batch *slice, real *o
 mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup) MT_CHECKED;
 void lanes_destroy(struct lanes **lanes);
 
-/* Local.  Computes the gradients of this rank's lanes; batch[count] in lane order.  `done`, if not
- * NULL, hears of finished depths when this rank has a single lane, otherwise once with depth 0 at
- * the end.  Errors: none of its own. */
+/* Hears of a run from the thread that computes: once that lanes_roots are known, then of the depths
+ * whose gradients are final in all of them.  Where one thread computes one lane after another, that
+ * is from the last lane's backward pass on, and this lane is a root of its own; otherwise at the
+ * end, with depth 0. */
+struct lanes_listener {
+    void (*begin)(void *context);
+    pass_depth_done done;
+    void *context;
+};
+
+/* Local.  Computes the gradients of this rank's lanes; batch[count] in lane order.  listener: NULL
+ * = nobody.  Errors: none of its own. */
 mt_status lanes_run(struct lanes *l, const float *params, const struct batch *batch,
                     const struct pass_plan *plan, lanes_boundary boundary, void *boundary_context,
-                    pass_depth_done done, void *done_context) MT_CHECKED;
+                    const struct lanes_listener *listener) MT_CHECKED;
 
 /* Local.  Results of the last run.  Roots: gradient blocks in lane order, scratch for the reducer.
  */
@@ -65,10 +74,6 @@ float *const *lanes_roots(const struct lanes *l, int32_t *count);
 
 /* Local.  Which nodes of the tree they are, for reducer_begin_nodes. */
 const int32_t *lanes_nodes(const struct lanes *l);
-
-/* Local.  The one root of the next run where it is known beforehand (a rank with a single lane), so
- * that the reducer can begin while backward goes on; otherwise NULL. */
-float *const *lanes_known_root(const struct lanes *l);
 
 /* Local.  Forward of one sentence alone, for finding out what went wrong; boundary as in lanes_run.
  * sums[task_count]. */

@@ -29,7 +29,15 @@ void phase_step_plan_pass(const struct run *run, double *factor, struct pass_pla
     plan->loss = phase->loss;
 }
 
-void phase_step_depth_done(void *context, int32_t depth)
+static void begin_sums(void *context)
+{
+    const struct run *run = context;
+    int32_t roots;
+    float *const *block = lanes_roots(run->phase.lanes, &roots);
+    reducer_begin_nodes(run->phase.reducer, block, lanes_nodes(run->phase.lanes), roots);
+}
+
+static void depth_done(void *context, int32_t depth)
 {
     const struct run *run = context;
     const struct tensor_table *table = &run->model.table;
@@ -39,4 +47,9 @@ void phase_step_depth_done(void *context, int32_t depth)
             return;
         }
     }
+}
+
+struct lanes_listener phase_step_listener(struct run *run)
+{
+    return (struct lanes_listener){begin_sums, depth_done, run};
 }

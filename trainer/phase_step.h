@@ -10,8 +10,8 @@
  * of the peak rates.  A pure function of the job and run->machine. */
 void phase_step_plan_pass(const struct run *run, double *factor, struct pass_plan *plan);
 
-/* Local.  For lanes_run, with the run as context: a depth whose gradients are finished lets the
- * reducer begin on everything from its first tensor upwards. */
-void phase_step_depth_done(void *run, int32_t depth);
+/* Local.  For lanes_run: its roots begin the reducer's step, and a depth whose gradients are
+ * finished lets it take up everything from its first tensor upwards. */
+struct lanes_listener phase_step_listener(struct run *run);
 
 #endif

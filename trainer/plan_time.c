@@ -1,8 +1,8 @@
 /*
  * See plan_time.h.  Threads take whole lanes, so a step's passes last as many rounds as the fullest
- * rank has lanes for each thread.  Only a rank with a single lane knows its sums before its passes
- * end, so only there backward hides anything.  Blocks of evaluation and of a cache are dealt to all
- * threads of all ranks; one rank saves and fits.
+ * rank has lanes for each thread.  Sums begin in the backward pass of a rank's last lane, which
+ * hides them, where one thread computes one lane after another.  Blocks of evaluation and of a
+ * cache are dealt to all threads of all ranks; one rank saves and fits.
  */
 #include "trainer/plan_time.h"
 
@@ -77,8 +77,10 @@ static void time_sums(const struct plan *p, struct plan_phase *ph, double passes
     }
     share_groups(ph, &late, &after_top);
     double backward_s = gflop > 0.0 ? passes_s * ph->backward_gflop / gflop : 0.0;
-    bool overlaps = p->target.ranks >= p->run->job.batch.lanes;
-    step->exposed_s = plan_exposed_s(&ph->reduce, overlaps ? after_top * backward_s : 0.0, late);
+    double lanes = ceil((double)p->run->job.batch.lanes / p->target.ranks);
+    bool overlaps = p->target.threads == 1 || lanes <= 1.0;
+    double hidden_s = overlaps ? after_top * backward_s / lanes : 0.0; /* by the last lane */
+    step->exposed_s = plan_exposed_s(&ph->reduce, hidden_s, late);
     step->gather_s = ph->reduce.gather_s;
 }
 

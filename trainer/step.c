@@ -64,21 +64,15 @@ static mt_status compute(struct run *run, const struct step_batch *batch,
 {
     struct phase_run *phase = &run->phase;
     struct reduce_sum sum;
-    int32_t roots = 1;
-    float *const *block = lanes_known_root(phase->lanes);
+    struct lanes_listener listener = phase_step_listener(run);
+    int32_t roots;
     double trace_s = trace_begin(run->trace);
     struct lane_range own =
         lane_tree_range((int32_t)run->job.batch.lanes, run->world->size, run->world->rank);
     MT_TRY(phase_run_agree_rows(run, batch->lane, own.end - own.begin));
     watchdog_beat(WATCHDOG_COMPUTE);
-    if (block != NULL)
-        reducer_begin_nodes(phase->reducer, block, lanes_nodes(phase->lanes), roots);
     MT_TRY(lanes_run(phase->lanes, run->params, batch->lane, plan, phase->boundary,
-                     phase->boundary_context, block != NULL ? phase_step_depth_done : NULL, run));
-    if (block == NULL) {
-        block = lanes_roots(phase->lanes, &roots);
-        reducer_begin_nodes(phase->reducer, block, lanes_nodes(phase->lanes), roots);
-    }
+                     phase->boundary_context, &listener));
     trace_end(run->trace, TRACE_LANES, TRACE_ROW_MAIN, 0, trace_s);
     trace_s = trace_begin(run->trace);
     double begin_s = clock_now_s();
@@ -88,7 +82,7 @@ static mt_status compute(struct run *run, const struct step_batch *batch,
     out->wait_reduce_s = clock_now_s() - begin_s;
     trace_end(run->trace, TRACE_WAIT_REDUCTION, TRACE_ROW_MAIN, 0, trace_s);
     out->grad_norm = g->divisor > 0.0 ? sqrt(sum.norm2) / g->divisor : 0.0;
-    g->sum = block[0];
+    g->sum = lanes_roots(phase->lanes, &roots)[0];
     g->finite = sum.finite && isfinite(out->loss);
     return MT_OK;
 }
