@@ -10,7 +10,7 @@
 # are those of sums and of a gather that the busiest rank sends.
 #
 # Scaled down: of 105 buckets some are simulated and the line is followed (simulate.c says how):
-# 8 and 16 up to 256 ranks, above 4 and 8; for the library's gathers 2, above 256 ranks 1. --seconds ends
+# 8 and 16; for the library's gathers 2, above 256 ranks 1. --seconds ends
 # a simulation that takes longer; its row then says so. --real N measures N ranks of Open MPI on this
 # machine instead, with real numbers; --network and the others should then be this machine's.
 set -euo pipefail
@@ -101,9 +101,9 @@ simulate() { # PROGRAM RANKS WORD...
 for n in 2 3 4 8; do simulate check "$n" check=1; done
 heading
 for n in $ranks; do
-    buckets=8 gather=2
-    if [ "$n" -gt 256 ]; then buckets=4 gather=1; fi
+    gather=2
+    if [ "$n" -gt 256 ]; then gather=1; fi
     # shellcheck disable=SC2046
-    simulate simulate "$n" buckets=$buckets gather=$gather $(row) ||
+    simulate simulate "$n" buckets=8 gather=$gather $(row) ||
         printf '%6d %s\n' "$n" "not finished within $seconds s"
 done
