@@ -5,12 +5,8 @@
  * Each lane is computed alone by one thread, in slices of at most micro_tokens tokens, about equal,
  * that add into one gradient block; finished lanes are combined in the one fixed tree
  * (comm/lane_tree.h), as far as both children lie on this rank.  What is left are the roots, which
- * comm/reduce.h takes.  So neither threads nor ranks change a bit.
- * Each lane is computed alone by one thread, in slices of at most micro_tokens tokens that add into
- * one gradient block; finished lanes are combined in the one fixed tree (comm/lane_tree.h), as far
- * as both children lie on this rank.  What is left are the roots, which comm/reduce.h takes.  So
- * neither threads nor ranks change a bit.  Rows of the word embeddings that no token of the step
- * names stay zero in every block and cost nothing.
+ * comm/reduce.h takes.  So neither threads nor ranks change a bit.  Rows of the word embeddings
+ * that no token of the step names stay zero in every block and cost nothing.
  *
  * Memory: one pass per thread, and threads + log2(lanes of this rank) gradient blocks, of which
  * only the trainable ranges are ever touched; with `groups` one more for each group of this rank.
