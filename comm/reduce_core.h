@@ -114,10 +114,6 @@ void reduce_round(struct reducer *r, int32_t group, float *x, int64_t begin, int
 /* Local.  The group that a node of the tree is, or -1. */
 int32_t reduce_group_of(const struct reducer *r, int32_t node);
 
-/* Collective.  Gathers by messages, bucket after bucket.  packed[longest bucket]: where rows can be
- * left out or values be rounded. */
-mt_status reduce_gather_messages(struct reducer *r, float *block, bool sums, float *packed);
-
 /* Local.  Where root `root` of rank `rank` stands among the values. */
 static inline int32_t reduce_value(const struct reducer *r, int32_t rank, int32_t root)
 {

@@ -8,6 +8,9 @@
  * owner. An owner is the adder for its own slice.  So a host sends each slice once where on the
  * direct path each of its ranks does, and the bits are the same, since the tree is.
  *
+ * Whole sums take the way back: an owner sends its slice to one rank of each other host, into that
+ * rank's slot, and everybody copies what it does not own from its host's memory.
+ *
  * Counts in shared memory only grow, as in reduce_node.c.  A slot is written again when all ranks
  * of the host are done with the bucket, messages included.
  *
@@ -24,8 +27,12 @@
 
 enum { SLOTS = 4, LINE_BYTES = 64 };
 
+/* What a flight is about: parts of sums, then, where all ranks want them, the sums. */
+enum stage { PARTS, SPREADING, SPREAD };
+
 struct counter {
     _Alignas(LINE_BYTES) _Atomic int64_t posted;
+    _Alignas(LINE_BYTES) _Atomic int64_t spread;
     _Alignas(LINE_BYTES) _Atomic int64_t taken;
 };
 
@@ -46,6 +53,7 @@ struct hosts {
     struct reduce_flight flight[SLOTS];
     int64_t first;  /* the step's first bucket, counted over all steps */
     int32_t joined; /* buckets of this step that this rank has joined and sent */
+    int32_t added;  /* whose slice it has added up */
 };
 
 static void close_hosts(struct reducer *r)
@@ -122,7 +130,8 @@ static mt_status make_flights(struct reducer *r, struct hosts *n)
         if (comm_node_of(r->comm, p) != n->host && adder_of(r, n->host, p) == r->comm->rank)
             sent += n->roots * reduce_plan_longest_slice(&r->plan, p);
     for (int i = 0; i < SLOTS; i++) {
-        int64_t room = sent > r->plan.longest ? sent : r->plan.longest;
+        int64_t spread = (r->comm->node_count - 1) * n->slice_elements;
+        int64_t room = sent > spread ? sent : spread;
         MT_TRY(reduce_flight_init(&n->flight[i], r, remote + ranks * n->roots,
                                   remote * n->slice_elements, room));
     }
@@ -170,18 +179,12 @@ static float *slot_of(const struct hosts *n, int32_t local, int64_t number, int3
            root * n->root_elements;
 }
 
-static bool all_posted(const struct hosts *n, int64_t least)
+/* Whether a count has come to `least` on all ranks of the host; `first` is that of the first. */
+static bool all_reach(const struct hosts *n, const _Atomic int64_t *first, int64_t least)
 {
+    enum { STRIDE = (int)(sizeof(struct counter) / sizeof(int64_t)) };
     for (int32_t q = 0; q < n->locals; q++)
-        if (atomic_load_explicit(&n->counter[q].posted, memory_order_acquire) < least)
-            return false;
-    return true;
-}
-
-static bool all_taken(const struct hosts *n, int64_t least)
-{
-    for (int32_t q = 0; q < n->locals; q++)
-        if (atomic_load_explicit(&n->counter[q].taken, memory_order_acquire) < least)
+        if (atomic_load_explicit(first + (int64_t)q * STRIDE, memory_order_acquire) < least)
             return false;
     return true;
 }
@@ -265,7 +268,7 @@ static mt_status join_bucket(struct reducer *r, int32_t bucket)
 }
 
 /* All hosts' roots of this rank's slice are here. */
-static void finish_bucket(struct reducer *r, int32_t bucket)
+static void add_bucket(struct reducer *r, int32_t bucket)
 {
     struct hosts *n = r->state;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, r->comm->rank);
@@ -284,37 +287,151 @@ static void finish_bucket(struct reducer *r, int32_t bucket)
             staging += n->slice_elements;
         }
     reduce_add_slice(r, &mine);
+}
+
+/* Where a slice of a bucket's sum lies in this host's memory: in its adder's slot, which nobody
+ * else reads there and whose own messages have left. */
+static float *sum_slot(const struct reducer *r, int32_t bucket, int32_t p)
+{
+    const struct hosts *n = r->state;
+    int32_t local = adder_of(r, n->host, p) - n->first_rank[n->host];
+    return slot_of(n, local, n->first + bucket, 0) +
+           (reduce_plan_slice(&r->plan, bucket, p).begin - r->plan.bucket[bucket].begin);
+}
+
+/* The mirror of the sums: an owner sends its slice to one rank of each other host, and leaves it in
+ * its own slot for its neighbours. */
+static mt_status spread_bucket(struct reducer *r, int32_t bucket, const float *block,
+                               struct reduce_form form)
+{
+    struct hosts *n = r->state;
+    struct reduce_flight *f = &n->flight[bucket % SLOTS];
+    int32_t me = r->comm->rank, ranks = r->comm->size;
+    struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, me);
+    struct range p;
+    for (int32_t hop = 1; hop < ranks; hop++) {
+        int32_t from = (me + ranks - hop) % ranks;
+        struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, from);
+        if (comm_node_of(r->comm, from) == n->host || adder_of(r, n->host, from) != me)
+            continue;
+        MT_TRY(reduce_flight_receive_tail(r, f, form.half, sum_slot(r, bucket, from),
+                                          s.end - s.begin,
+                                          range_list_within(form.active, s.begin, s.end), from));
+    }
+    for (int32_t i = 1; i < r->comm->node_count; i++) { /* not everybody to host 0 first */
+        int32_t h = (n->host + i) % r->comm->node_count;
+        MT_TRY(reduce_flight_send(r, f, form, block, mine.begin, mine.end, adder_of(r, h, me)));
+    }
+    float *slot = sum_slot(r, bucket, me);
+    struct range_walk w = range_walk_over(form.active, mine.begin, mine.end);
+    while (range_walk_next(&w, &p)) {
+        size_t bytes = (size_t)(p.end - p.begin) * sizeof *slot;
+        memcpy(slot + (p.begin - mine.begin), block + p.begin, bytes);
+        r->stats.bytes_sent += (int64_t)bytes;
+    }
+    f->stage = SPREADING;
+    return MT_OK;
+}
+
+/* The slices that this rank got for its host are here. */
+static void count_spread(struct reducer *r, int32_t bucket, struct reduce_form form)
+{
+    struct hosts *n = r->state;
+    int32_t me = r->comm->rank;
+    for (int32_t p = 0; p < r->comm->size; p++) {
+        struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, p);
+        if (comm_node_of(r->comm, p) == n->host || adder_of(r, n->host, p) != me)
+            continue;
+        reduce_spread(form.active, sum_slot(r, bucket, p),
+                      range_list_within(form.active, s.begin, s.end), s.begin, s.end, form.half);
+    }
+    n->flight[bucket % SLOTS].stage = SPREAD;
+    atomic_store_explicit(&n->counter[r->comm->node_rank].spread, n->first + bucket + 1,
+                          memory_order_release);
+}
+
+static void count_taken(struct reducer *r, int32_t bucket)
+{
+    struct hosts *n = r->state;
+    n->flight[bucket % SLOTS].bucket = -1;
     atomic_store_explicit(&n->counter[r->comm->node_rank].taken, n->first + bucket + 1,
                           memory_order_release);
+}
+
+/* Copies what the other ranks own of a bucket out of the host's memory. */
+static void take_bucket(struct reducer *r, int32_t bucket, float *block, struct reduce_form form)
+{
+    for (int32_t rank = 0; rank < r->comm->size; rank++) {
+        struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, rank);
+        const float *slot = sum_slot(r, bucket, rank);
+        struct range p;
+        struct range_walk w =
+            range_walk_over(form.active, s.begin, rank != r->comm->rank ? s.end : s.begin);
+        while (range_walk_next(&w, &p))
+            memcpy(block + p.begin, slot + (p.begin - s.begin),
+                   (size_t)(p.end - p.begin) * sizeof *block);
+    }
+    count_taken(r, bucket);
+}
+
+/* Whether a bucket that is being spread is done: moves it on as far as it comes. */
+static mt_status end_spread(struct reducer *r, int32_t bucket, float *block,
+                            struct reduce_form form, bool *moved, bool *done)
+{
+    struct hosts *n = r->state;
+    struct reduce_flight *f = &n->flight[bucket % SLOTS];
+    bool all = false;
+    *done = false;
+    if (f->stage == SPREADING)
+        MT_TRY(reduce_flight_arrived(f, &all));
+    if (all) {
+        count_spread(r, bucket, form);
+        *moved = true;
+    }
+    if (f->stage != SPREAD || !all_reach(n, &n->counter->spread, n->first + bucket + 1))
+        return MT_OK;
+    take_bucket(r, bucket, block, form);
+    *moved = *done = true;
+    return MT_OK;
 }
 
 static mt_status advance_hosts(struct reducer *r, bool *moved)
 {
     struct hosts *n = r->state;
+    struct reduce_form form = reduce_form_of_sums(r);
     *moved = false;
-    if (r->started - r->finished < SLOTS && all_taken(n, n->first + r->started + 1 - SLOTS) &&
+    if (r->started - r->finished < SLOTS &&
+        all_reach(n, &n->counter->taken, n->first + r->started + 1 - SLOTS) &&
         reduce_start_bucket(r)) {
         post_bucket(r, r->started - 1);
         *moved = true;
     }
-    if (n->joined < r->started && all_posted(n, n->first + n->joined + 1)) {
+    if (n->joined < r->started && all_reach(n, &n->counter->posted, n->first + n->joined + 1)) {
         MT_TRY(join_bucket(r, n->joined));
         n->joined++;
         *moved = true;
     }
-    if (r->finished < n->joined) {
-        struct reduce_flight *f = &n->flight[r->finished % SLOTS];
+    if (n->added < n->joined) {
         bool all;
-        MT_TRY(reduce_flight_arrived(f, &all));
+        MT_TRY(reduce_flight_arrived(&n->flight[n->added % SLOTS], &all));
         if (all) {
-            f->bucket = -1;
-            finish_bucket(r, r->finished++);
+            add_bucket(r, n->added);
+            if (r->whole)
+                MT_TRY(spread_bucket(r, n->added, r->root[0], form));
+            else
+                count_taken(r, r->finished++);
+            n->added++;
             *moved = true;
         }
     }
+    if (r->finished < n->added) {
+        bool done;
+        MT_TRY(end_spread(r, r->finished, r->root[0], form, moved, &done));
+        r->finished += done;
+    }
     if (r->finished == r->plan.buckets) {
         n->first += r->plan.buckets;
-        n->joined = 0;
+        n->joined = n->added = 0;
     }
     return MT_OK;
 }
@@ -322,8 +439,30 @@ static mt_status advance_hosts(struct reducer *r, bool *moved)
 static mt_status gather_hosts(struct reducer *r, float *block, bool sums)
 {
     struct hosts *n = r->state;
-    return reduce_gather_messages(r, block, sums, n->flight[0].outgoing);
+    struct reduce_form form =
+        sums ? reduce_form_of_sums(r) : (struct reduce_form){&r->ranges, false};
+    int32_t begun = 0, ended = 0, idle = 0;
+    atomic_store(&r->awaited, true);
+    while (ended < r->plan.buckets) {
+        bool moved = false, done = false;
+        if (begun < r->plan.buckets && begun - ended < SLOTS &&
+            all_reach(n, &n->counter->taken, n->first + begun + 1 - SLOTS)) {
+            reduce_flight_start(&n->flight[begun % SLOTS], begun);
+            MT_TRY(spread_bucket(r, begun, block, form));
+            begun++;
+            moved = true;
+        }
+        if (ended < begun)
+            MT_TRY(end_spread(r, ended, block, form, &moved, &done));
+        ended += done;
+        if (moved)
+            idle = 0;
+        else
+            reduce_rest(r, &idle);
+    }
+    n->first += r->plan.buckets;
+    return MT_OK;
 }
 
 const struct reduce_transport reduce_transport_hosts = {open_hosts, close_hosts, advance_hosts,
-                                                        gather_hosts, false};
+                                                        gather_hosts, true};

@@ -131,6 +131,12 @@ static int64_t gathered_bytes(const struct volume *v, int32_t bucket, int32_t ra
     bool node = v->path == REDUCE_PATH_NODE && s->mode == REDUCE_EXACT, all = s->gathers_blocks;
     int64_t readers = node ? 1 : s->ranks - 1; /* written once, read by all */
     int64_t width = s->wire_groups > 0 && !node && !all ? 2 : 4;
+    if (v->path == REDUCE_PATH_HOSTS && s->mode == REDUCE_EXACT) {
+        int64_t elements = all ? mine.end - mine.begin : used_of(v, mine.begin, mine.end);
+        *messages += elements > 0 ? s->hosts - 1 : 0;
+        return (4 + width * (s->hosts - 1)) *
+               elements; /* to its own host's memory, and the others */
+    }
     if (v->plan.halving)
         return width * doubled_elements(v, bucket, rank, all, messages);
     int64_t elements = all ? mine.end - mine.begin : used_of(v, mine.begin, mine.end);

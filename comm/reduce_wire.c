@@ -144,20 +144,15 @@ static mt_status gather_bucket(struct reducer *r, float *block, const struct ran
 }
 
 /* Buckets one after another: gathers are not hidden behind anything. */
-mt_status reduce_gather_messages(struct reducer *r, float *block, bool sums, float *packed)
+static mt_status gather_wire(struct reducer *r, float *block, bool sums)
 {
+    struct wire *w = r->state;
     const struct range_list *active = sums ? r->active : &r->ranges;
     bool half = sums && r->groups > 0; /* sums are rounded, other blocks are not */
     for (int32_t b = 0; b < r->plan.buckets; b++)
         if (range_list_within(active, r->plan.bucket[b].begin, r->plan.bucket[b].end) > 0)
-            MT_TRY(gather_bucket(r, block, active, b, half, packed));
+            MT_TRY(gather_bucket(r, block, active, b, half, w->flight[0].outgoing));
     return MT_OK;
-}
-
-static mt_status gather_wire(struct reducer *r, float *block, bool sums)
-{
-    struct wire *w = r->state;
-    return reduce_gather_messages(r, block, sums, w->flight[0].outgoing);
 }
 
 static mt_status open_direct(struct reducer *r)
