@@ -10,7 +10,7 @@ make_job job.cfg runs/whole 16.0
 # The story of a run without what time and rank count alone decide.
 story() {
     grep -E '"event":"(step|eval)"|"action":"end"' "$1/metrics.jsonl" |
-        sed -E 's/"(time|iso|tokens_per_s|seconds)":("[^"]*"|[^,}]*),?//g; s/,?"(wait_s|ranks)":\{[^}]*\}//g; s/,"reduced_bytes":[0-9]*//'
+        sed -E 's/"(time|iso|tokens_per_s|seconds)":("[^"]*"|[^,}]*),?//g; s/,?"(wait_s|ranks)":\{[^}]*\}//g; s/,"reduced_bytes":[0-9]*//; s/,\}/}/g'
 }
 
 # same_run WHAT DIR: the run is done, has the expected bits and the expected story.
