@@ -246,7 +246,9 @@ void control_tell(struct run *run, const char *state, const struct step_report *
     s->phases = run->job.schedule.count;
     s->phase_index = run->machine.phase;
     (void)snprintf(s->phase, sizeof s->phase, "%s",
-                   run->machine.finished ? "" : run->job.schedule.phase[s->phase_index].name);
+                   run->plan == NULL || run->machine.finished
+                       ? ""
+                       : run->job.schedule.phase[s->phase_index].name);
     s->step = run->machine.step;
     s->steps = run->run_steps < INT64_MAX ? run->run_steps : 0;
     if (report != NULL && !report->skipped && report->seconds > 0.0) {

@@ -10,7 +10,8 @@
 
 #include "trainer/step.h"
 
-/* Local.  Rank 0 begins to listen in run_dir; the others do nothing. */
+/* Local.  Rank 0 begins to listen in run_dir; the others do nothing.  What comes before the first
+ * step boundary waits for it, but for a stop. */
 void control_open(struct run *run);
 
 /* Local.  state: the last word of status.json ("done", "stopped", "failed"). */

@@ -20,6 +20,7 @@
 #include "trainer/phase_run.h"
 #include "trainer/products.h"
 #include "trainer/resume.h"
+#include "trainer/run_lock.h"
 #include "trainer/trace.h"
 
 /* Whether all ranks were started with the same words. */
@@ -434,6 +435,9 @@ mt_status run_open(struct run *run, const struct comm *world, const char *job_pa
     mt_status st;
     MT_TRY(begin(run, world, job_path, options));
     MT_TRY(topology_inspect(&run->topology, world));
+    MT_TRY(run_lock_take(run));
+    control_open(run);
+    control_tell(run, "starting", NULL);
     if (world->rank == 0)
         tidy(run);
     MT_TRY_GOTO(st, file_path_join(&shards, run->job.run_dir, "shards"), done);
@@ -494,6 +498,7 @@ void run_close(struct run *run)
     vocab_close(&run->vocab);
     job_release(&run->job);
     log_set_dir(NULL);
+    folder_lock_release(&run->lock);
 }
 
 void run_memory(const struct run *run, struct run_memory *out)

@@ -16,6 +16,7 @@
 #include "comm/reduce.h"
 #include "comm/topology.h"
 #include "io/checkpoint.h"
+#include "io/folder_lock.h"
 #include "io/jsonl.h"
 #include "io/prefetch.h"
 #include "jobs/job.h"
@@ -107,6 +108,7 @@ struct run_skip {
 struct run {
     const struct comm *world;
     struct job job;
+    struct folder_lock lock; /* rank 0; trainer/run_lock.h */
     struct topology topology;
     struct vocab vocab;
     struct corpora corpora;
@@ -172,9 +174,10 @@ struct run {
     char untouched_names[512];
 };
 
-/* Collective.  Reads the job on rank 0, packs and opens data, builds and loads the model, and takes
- * up the newest valid checkpoint.  Owns: the caller, until run_close (also after a failure).
- * Errors: everything INTERFACE.md names for a bad job, data or model. */
+/* Collective.  Reads the job on rank 0, locks run_dir and listens for commands there, packs and
+ * opens data, builds and loads the model, and takes up the newest valid checkpoint.  Owns: the
+ * caller, until run_close (also after a failure).  Errors: everything INTERFACE.md names for a bad
+ * job, data or model; STOPPED while it waits for the folder or packs. */
 mt_status run_open(struct run *run, const struct comm *world, const char *job_path,
                    const struct run_options *options) MT_CHECKED;
 void run_close(struct run *run);

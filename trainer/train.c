@@ -26,6 +26,7 @@
 #include "trainer/phase_run.h"
 #include "trainer/probe_phase.h"
 #include "trainer/resume.h"
+#include "trainer/run_lock.h"
 #include "trainer/save.h"
 #include "trainer/save_parts.h"
 #include "trainer/trace.h"
@@ -301,6 +302,13 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
     return MT_OK;
 }
 
+/* A save in a folder that is still ours. */
+static mt_status save(struct run *run)
+{
+    MT_TRY(run_lock_check(run));
+    return save_checkpoint(run);
+}
+
 /* Saves and leaves: the same command goes on from here. */
 static mt_status stop_here(struct run *run, enum stop_reason local)
 {
@@ -309,7 +317,7 @@ static mt_status stop_here(struct run *run, enum stop_reason local)
     enum stop_reason reason = (enum stop_reason)word;
     progress_end(&run->progress);
     control_tell(run, "saving", NULL);
-    MT_TRY(save_checkpoint(run));
+    MT_TRY(save(run));
     MT_TRY(save_wait(run));
     event_stop(run, stop_reason_text(reason));
     event_report(run);
@@ -330,7 +338,7 @@ static mt_status stop_here(struct run *run, enum stop_reason local)
 static mt_status finish(struct run *run)
 {
     progress_end(&run->progress);
-    MT_TRY(save_checkpoint(run));
+    MT_TRY(save(run));
     MT_TRY(save_wait(run));
     MT_TRY(evaluate_split(run, SPLIT_TEST));
     MT_TRY(save_export(run));
@@ -390,7 +398,7 @@ static mt_status loop(struct run *run)
             continue;
         }
         if (run->save_due || run->save_best)
-            MT_TRY(save_checkpoint(run));
+            MT_TRY(save(run));
         if (stop != STOP_NONE)
             return stop_here(run, stop);
         if (run->paused) {
@@ -454,11 +462,9 @@ mt_status train_run(struct run *run)
     save_warn_kill_timeout(run);
     if (run->resumed_step < 0 && goes_back(&run->job))
         run->save_due = true; /* there must be something to go back to */
-    control_open(run);
     watchdog_start(run->world, run->job.run_dir, run->job.watchdog_s);
     mt_status st = end_save(run, loop(run));
     watchdog_stop();
-    control_close(run, st == MT_OK ? "done" : st == MT_STOPPED ? "stopped" : "failed");
     return st;
 }
 
@@ -510,6 +516,7 @@ mt_status train_job(const struct comm *world, const char *job_path,
         st = open_trace(run, options);
     if (st == MT_OK)
         st = train_run(run);
+    control_close(run, st == MT_OK ? "done" : st == MT_STOPPED ? "stopped" : "failed");
     if (st == MT_OK || st == MT_STOPPED)
         st = end_trace(run, st);
     if (st == MT_OK)
