@@ -175,6 +175,12 @@ done:
 
 mt_status file_hash(uint64_t *hash, int64_t *size_bytes, const char *path)
 {
+    return file_hash_large(hash, size_bytes, path, NULL, NULL);
+}
+
+mt_status file_hash_large(uint64_t *hash, int64_t *size_bytes, const char *path, file_go_on go_on,
+                          void *context)
+{
     int fd;
     int64_t got = 1, total = 0;
     unsigned char *buffer = NULL;
@@ -184,6 +190,10 @@ mt_status file_hash(uint64_t *hash, int64_t *size_bytes, const char *path)
     mt_status st;
     MT_TRY_GOTO(st, mt_alloc(&buffer, READ_BUFFER_BYTES, 1, "read buffer"), done);
     while (got > 0) {
+        if (go_on != NULL && !go_on(context)) {
+            st = MT_FAIL(MT_STOPPED, "stopped while reading %s", path);
+            goto done;
+        }
         MT_TRY_GOTO(st, file_fd_read(fd, buffer, READ_BUFFER_BYTES, &got, path), done);
         hash64_add(&h, buffer, got);
         total += got;

@@ -30,6 +30,13 @@ mt_status file_write_atomic(const char *path, const void *bytes, int64_t count) 
 /* Local.  XXH64 of a file's bytes, and its size (NULL = not wanted).  Errors: IO, DATA (absent). */
 mt_status file_hash(uint64_t *hash, int64_t *size_bytes, const char *path) MT_CHECKED;
 
+/* Asked now and then in what may take long; false = stop, which comes back as STOPPED. */
+typedef bool (*file_go_on)(void *context);
+
+/* Local.  The same as file_hash of a file that may be large; go_on NULL = never asked. */
+mt_status file_hash_large(uint64_t *hash, int64_t *size_bytes, const char *path, file_go_on go_on,
+                          void *context) MT_CHECKED;
+
 /* A file that is being written.  hash and size_bytes count what was handed in so far. */
 struct file_writer {
     int fd; /* -1 = closed */

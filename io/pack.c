@@ -183,6 +183,15 @@ static mt_status fail_no_rows(const char *path)
     return MT_FAIL(MT_DATA, "%s: has a header and no rows; give a file with rows", path);
 }
 
+/* At row `row` of a file; answers now and then, not at each. */
+static mt_status ask(const struct packer *p, const char *path, int64_t row)
+{
+    if (row % PROGRESS_ROWS != 0 || p->options.go_on == NULL ||
+        p->options.go_on(p->options.go_on_context))
+        return MT_OK;
+    return MT_FAIL(MT_STOPPED, "stopped while packing %s", path);
+}
+
 static mt_status learn_file(struct packer *p, const char *path)
 {
     struct text_table *t;
@@ -197,7 +206,7 @@ static mt_status learn_file(struct packer *p, const char *path)
         if (row == NULL)
             break;
         MT_TRY_GOTO(st, learn_row(p, t, row, &c), done);
-        rows++;
+        MT_TRY_GOTO(st, ask(p, path, ++rows), done);
     }
     if (rows == 0)
         st = fail_no_rows(path);
@@ -353,7 +362,7 @@ static mt_status pack_file(struct packer *p, const char *path, int64_t *rows)
         int64_t now = text_table_replaced(t);
         MT_TRY_GOTO(st, pack_row(p, t, row, &c, now - replaced), done);
         replaced = now;
-        ++*rows;
+        MT_TRY_GOTO(st, ask(p, path, ++*rows), done);
         if (*rows % PROGRESS_ROWS == 0)
             report(p, t, *rows);
     }
@@ -381,7 +390,8 @@ static mt_status hash_sources(struct packer *p)
     MT_TRY(mt_alloc(&p->manifest.sources, p->file_count, sizeof *p->manifest.sources, "sources"));
     for (int32_t i = 0; i < p->file_count; i++) {
         struct manifest_source *source = &p->manifest.sources[i];
-        MT_TRY(file_hash(&source->hash, &source->size_bytes, p->files[i]));
+        MT_TRY(file_hash_large(&source->hash, &source->size_bytes, p->files[i], p->options.go_on,
+                               p->options.go_on_context));
         MT_TRY(mt_strdup(&source->path, p->files[i]));
         p->manifest.source_count++;
         p->total_bytes += source->size_bytes;
@@ -509,7 +519,7 @@ mt_status pack_key(const struct pack_options *options, const struct vocab *vocab
     for (int32_t i = 0; i < file_count; i++) {
         uint64_t hash;
         const char *dot = strrchr(file_path_base(files[i]), '.');
-        MT_TRY(file_hash(&hash, NULL, files[i]));
+        MT_TRY(file_hash_large(&hash, NULL, files[i], o.go_on, o.go_on_context));
         hash64_add_int(&sum, (int64_t)hash);
         add_text(&sum, dot); /* which may decide how the file is read */
     }

@@ -13,6 +13,7 @@
 #define MT_IO_PACK_H
 
 #include "comm/base/status.h"
+#include "io/file.h"
 #include "io/text_table.h"
 
 struct vocab;
@@ -39,6 +40,8 @@ struct pack_options {
     struct text_format format;
     pack_progress progress; /* NULL = none */
     void *progress_context;
+    file_go_on go_on; /* NULL = never asked */
+    void *go_on_context;
 };
 
 struct pack_result {
@@ -47,13 +50,14 @@ struct pack_result {
 };
 
 /* Local.  Packs `files` into folder `out_dir`, which must not exist (or must be an empty folder).
- * result may be NULL.  Errors: ARG, IO, NOMEM, DATA (file:line; also where there is no row). */
+ * result may be NULL.  Errors: ARG, IO, NOMEM, DATA (file:line; also where there is no row);
+ * STOPPED by go_on, with nothing left of the folder. */
 mt_status pack_files(const struct pack_options *options, const struct vocab *vocab,
                      const char *const *files, int32_t file_count, const char *out_dir,
                      struct pack_result *result) MT_CHECKED;
 
 /* Local.  The cache key of a packing: files' hashes, vocabulary and options (not the
- * files' names).  Reads the files once.  Errors: IO. */
+ * files' names).  Reads the files once.  Errors: IO, STOPPED. */
 mt_status pack_key(const struct pack_options *options, const struct vocab *vocab,
                    const char *const *files, int32_t file_count, uint64_t *key) MT_CHECKED;
 

@@ -194,26 +194,27 @@ void shard_manifest_release(struct shard_manifest *m)
     memset(m, 0, sizeof *m);
 }
 
-static mt_status verify_shard(const struct manifest_shard *s, const char *dir)
+static mt_status verify_shard(const struct manifest_shard *s, const char *dir, file_go_on go_on,
+                              void *context)
 {
     char *path;
     int64_t bytes;
     uint64_t hash;
     MT_TRY(file_path_join(&path, dir, s->file));
-    mt_status st = file_hash(&hash, &bytes, path);
+    mt_status st = file_hash_large(&hash, &bytes, path, go_on, context);
     if (st == MT_OK && (bytes != s->size_bytes || hash != s->hash))
         st = MT_FAIL(MT_DATA, "%s: is damaged: its bytes are not those that were packed", path);
     mt_free(&path);
     return st;
 }
 
-mt_status shard_manifest_verify(const char *dir)
+mt_status shard_manifest_verify(const char *dir, file_go_on go_on, void *context)
 {
     struct shard_manifest m = {0};
     MT_TRY(shard_manifest_read(&m, dir));
     mt_status st = MT_OK;
     for (int32_t i = 0; i < m.shard_count && st == MT_OK; i++)
-        st = verify_shard(&m.shards[i], dir);
+        st = verify_shard(&m.shards[i], dir, go_on, context);
     shard_manifest_release(&m);
     return st;
 }

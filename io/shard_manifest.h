@@ -5,6 +5,7 @@
 #define MT_IO_SHARD_MANIFEST_H
 
 #include "comm/base/status.h"
+#include "io/file.h"
 
 #define MANIFEST_FILE "manifest.json"
 #define MANIFEST_FORMAT "mttrain-shards"
@@ -46,8 +47,9 @@ mt_status shard_manifest_write(const struct shard_manifest *m, const char *dir,
 mt_status shard_manifest_read(struct shard_manifest *m, const char *dir) MT_CHECKED;
 
 /* Local.  Whether the folder's shards are those of its manifest, byte for byte; reads all of them.
- * Errors: DATA naming what is damaged or absent; IO, NOMEM. */
-mt_status shard_manifest_verify(const char *dir) MT_CHECKED;
+ * go_on: file.h, NULL = never asked.  Errors: DATA naming what is damaged or absent; IO, NOMEM,
+ * STOPPED. */
+mt_status shard_manifest_verify(const char *dir, file_go_on go_on, void *context) MT_CHECKED;
 void shard_manifest_release(struct shard_manifest *m);
 
 #endif

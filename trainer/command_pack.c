@@ -4,6 +4,7 @@
 
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
+#include "comm/stop.h"
 #include "io/pack.h"
 #include "io/shard.h"
 #include "io/vocab.h"
@@ -70,6 +71,12 @@ static mt_status parse_format(struct request *r)
     return MT_OK;
 }
 
+static bool goes_on(void *context)
+{
+    (void)context;
+    return !stop_requested_local();
+}
+
 static mt_status pack(struct request *r)
 {
     struct log_progress progress;
@@ -83,6 +90,7 @@ static mt_status pack(struct request *r)
     progress_begin(&progress, "packing", "bytes", 0);
     r->options.progress = show;
     r->options.progress_context = &progress;
+    r->options.go_on = goes_on;
     r->options.shard_rows = r->shard_rows;
     MT_TRY_GOTO(st, pack_files(&r->options, &vocab, r->files.item, r->files.count, r->out, &result),
                 done);
@@ -95,6 +103,9 @@ static mt_status pack(struct request *r)
 done:
     vocab_close(&vocab);
     mt_free(&r->words);
+    if (st == MT_STOPPED)
+        return MT_FAIL(MT_STOPPED, "stopped by %s; %s was not made, and the same command makes it",
+                       stop_reason_text(stop_reason_local()), r->out);
     return st;
 }
 

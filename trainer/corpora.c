@@ -8,6 +8,7 @@
 #include "comm/base/log.h"
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
+#include "comm/stop.h"
 #include "io/file.h"
 #include "io/pack.h"
 #include "io/shard_manifest.h"
@@ -82,12 +83,18 @@ static void show_packing(void *context, int64_t done_bytes, int64_t total_bytes,
     progress_show(&view->progress, done_bytes, total_bytes, NULL);
 }
 
+static bool goes_on(void *context)
+{
+    (void)context;
+    return !stop_requested_local();
+}
+
 /* Root.  Takes a packed folder that is damaged out of the way. */
 static mt_status drop_damaged(const char *folder)
 {
     if (!file_is_dir(folder))
         return MT_OK;
-    mt_status st = shard_manifest_verify(folder);
+    mt_status st = shard_manifest_verify(folder, goes_on, NULL);
     if (st != MT_DATA)
         return st;
     log_warning("%s; it is packed anew", mt_error_peek()->message);
@@ -106,6 +113,7 @@ static mt_status pack_split(const struct corpora *c, const struct job *job,
     uint64_t key;
     mt_status st;
     corpora_describe_packing(&p, c, job, set);
+    p.options.go_on = goes_on;
     MT_TRY_GOTO(st,
                 pack_key(&p.options, vocab, (const char *const *)files->item, files->count, &key),
                 done);
@@ -138,6 +146,12 @@ static mt_status pack_split(const struct corpora *c, const struct job *job,
     folder = NULL;
 done:
     mt_free(&folder);
+    if (st == MT_STOPPED)
+        return MT_FAIL(MT_STOPPED,
+                       "stopped by %s before the data of \"%s\" (%s) were packed; the same command "
+                       "goes on from there",
+                       stop_reason_text(stop_reason_local()), job->data[set].name,
+                       split_name(split));
     return st;
 }
 

@@ -30,7 +30,8 @@ struct corpora {
 
 /* Collective.  Packs what is not packed yet into folders of shards_dir and opens everything.
  * Owns: the caller, until corpora_close (also after a failure).  Errors: DATA (missing or empty
- * files, an unknown label, a vocabulary that does not fit the shards), CONFIG, IO, NOMEM. */
+ * files, an unknown label, a vocabulary that does not fit the shards), CONFIG, IO, NOMEM; STOPPED
+ * where rank 0 is asked to stop while it packs. */
 mt_status corpora_open(struct corpora *c, const struct comm *world, const struct job *job,
                        const struct vocab *vocab, const char *shards_dir) MT_CHECKED;
 void corpora_close(struct corpora *c);
