@@ -47,7 +47,12 @@ static mt_status spool_open(struct spool *s, const char *path)
     s->fd = file_fault_now() ? -1 : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (s->fd < 0)
         return MT_FAIL(MT_IO, "%s: cannot create this temporary file: %s", path, strerror(errno));
-    (void)unlink(path);
+    if (unlink(path) != 0) { /* it would stay among the shards */
+        mt_status st = MT_FAIL(MT_IO, "%s: cannot remove this temporary file's name: %s", path,
+                               strerror(errno));
+        file_fd_close(&s->fd);
+        return st;
+    }
     MT_TRY(mt_alloc(&s->buffer, BLOCK, sizeof *s->buffer, "spool buffer"));
     return MT_OK;
 }
