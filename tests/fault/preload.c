@@ -160,18 +160,7 @@ int open(const char *path, int flags, ...)
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
-int open64(const char *path, int flags, ...)
-{
-    va_list more;
-    va_start(more, flags);
-    int mode = flags & O_CREAT ? va_arg(more, int) : 0;
-    va_end(more);
-    if (flags & O_CREAT)
-        point("create", path);
-    if (IO_FAILS() || (!tries(flags) && breaks(path)))
-        return -1;
-    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-}
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
 int rename(const char *from, const char *to)
 {
@@ -236,10 +225,7 @@ ssize_t pread(int fd, void *bytes, size_t count, off_t at)
     return IO_FAILS() ? -1 : syscall(SYS_pread64, fd, bytes, count, at);
 }
 
-ssize_t pread64(int fd, void *bytes, size_t count, off64_t at)
-{
-    return IO_FAILS() ? -1 : syscall(SYS_pread64, fd, bytes, count, at);
-}
+ssize_t pread64(int fd, void *bytes, size_t count, off64_t at) __attribute__((alias("pread")));
 
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at)
 {
@@ -247,9 +233,7 @@ ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at)
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at)
-{
-    return IO_FAILS() || breaks_fd(fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, count, at);
-}
+    __attribute__((alias("pwrite")));
 
 int fsync(int fd)
 {
