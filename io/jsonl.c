@@ -3,8 +3,8 @@
  *
  * O_APPEND and one write(2) a line.  A write that got only a part of a line onto the disk (no
  * space) is taken back with ftruncate, so the file is whole lines again and a later event may
- * succeed. Cutting events back streams the file through a copy: events to keep and to drop may be
- * mixed.
+ * succeed; what could not be written waits in memory for that. Cutting events back streams the file
+ * through a copy: events to keep and to drop may be mixed.
  */
 #include "io/jsonl.h"
 
@@ -19,12 +19,14 @@
 #include "comm/base/memory.h"
 #include "io/file.h"
 
-enum { LINE_MAX_BYTES = 16 << 20, COPY_BYTES = 256 << 10 };
+enum { LINE_MAX_BYTES = 16 << 20, COPY_BYTES = 256 << 10, HELD_MAX_BYTES = 4 << 20 };
 
 struct jsonl {
     int fd;
     char *path;
     struct json_writer line;
+    char *held; /* [held_room] whole lines that could not be written yet */
+    int64_t held_bytes, held_room, lost;
 };
 
 /* Length of the file up to and with its last line end. */
@@ -90,6 +92,7 @@ void jsonl_close(struct jsonl **log)
     file_fd_close(&(*log)->fd);
     mt_free(&(*log)->path);
     json_writer_release(&(*log)->line);
+    mt_free(&(*log)->held);
     mt_free(log);
 }
 
@@ -115,15 +118,9 @@ static void take_back(const struct jsonl *log, int64_t size)
         return; /* jsonl_open cuts it off */
 }
 
-mt_status jsonl_end(struct jsonl *log)
+static mt_status append(struct jsonl *log, const char *text, int64_t bytes)
 {
-    const char *text;
-    int64_t bytes;
     struct stat info;
-    json_write_end(&log->line);
-    MT_TRY(json_writer_finish(&log->line, &text, &bytes));
-    log->line.text[bytes] = '\n'; /* in the place of the NUL, which nobody reads from here on */
-    bytes++;
     if (fstat(log->fd, &info) != 0)
         return MT_FAIL(MT_IO, "%s: cannot examine: %s", log->path, strerror(errno));
     for (;;) {
@@ -131,7 +128,7 @@ mt_status jsonl_end(struct jsonl *log)
         if (fails)
             errno = EIO;
         ssize_t n = fails ? -1 : write(log->fd, text, (size_t)bytes);
-        if (n == bytes)
+        if (n >= 0 && n == bytes)
             return MT_OK;
         int error = n < 0 ? errno : ENOSPC;
         if (n < 0 && error == EINTR)
@@ -139,6 +136,50 @@ mt_status jsonl_end(struct jsonl *log)
         take_back(log, info.st_size);
         return MT_FAIL(MT_IO, "%s: cannot append an event: %s", log->path, strerror(error));
     }
+}
+
+/* Keeps a line, as far as there is room; the error record stays as it is. */
+static void hold(struct jsonl *log, const char *text, int64_t bytes)
+{
+    struct mt_error kept;
+    int64_t need = log->held_bytes + bytes, room = log->held_room > 0 ? log->held_room : 4096;
+    while (room < need)
+        room *= 2;
+    mt_error_get(&kept);
+    if (log->lost > 0 || need > HELD_MAX_BYTES ||
+        (room > log->held_room &&
+         mt_grow(&log->held, log->held_room, room, 1, "events that wait") != MT_OK)) {
+        log->lost++; /* once one is, all that follow: no gap in the middle */
+    } else {
+        log->held_room = room;
+        memcpy(log->held + log->held_bytes, text, (size_t)bytes);
+        log->held_bytes = need;
+    }
+    (void)mt_error_set(&kept);
+}
+
+bool jsonl_is_behind(const struct jsonl *log, int64_t *lost)
+{
+    *lost = log->lost;
+    return log->held_bytes > 0 || log->lost > 0;
+}
+
+mt_status jsonl_end(struct jsonl *log)
+{
+    const char *text;
+    int64_t bytes;
+    json_write_end(&log->line);
+    MT_TRY(json_writer_finish(&log->line, &text, &bytes));
+    log->line.text[bytes] = '\n'; /* in the place of the NUL, which nobody reads from here on */
+    bytes++;
+    mt_status st = log->held_bytes > 0 ? append(log, log->held, log->held_bytes) : MT_OK;
+    if (st == MT_OK) {
+        log->held_bytes = log->lost = 0;
+        st = append(log, text, bytes);
+    }
+    if (st != MT_OK)
+        hold(log, text, bytes);
+    return st;
 }
 
 /* Whether the event of a line comes back when a run goes on from `step`. */

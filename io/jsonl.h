@@ -29,9 +29,13 @@ void jsonl_close(struct jsonl **log);
  * inside the event's object. */
 struct json_writer *jsonl_begin(struct jsonl *log, const char *event);
 
-/* Local.  Appends the event.  Errors: IO, NOMEM; the file then holds whole lines still, where the
- * file system lets a part be taken back. */
+/* Local.  Appends the event, and before it those that could not be written.  Errors: IO, NOMEM; the
+ * file then holds whole lines still, where the file system lets a part be taken back, and the event
+ * waits (4 MiB of them do) for the next one or is dropped at jsonl_close. */
 mt_status jsonl_end(struct jsonl *log) MT_CHECKED;
+
+/* Local.  Whether events wait or were lost for want of room; how many were lost. */
+bool jsonl_is_behind(const struct jsonl *log, int64_t *lost);
 
 /* Local.  Before a resume at `step`: drops the step, eval, phase, checkpoint and done events whose
  * step is greater (they will happen again) and a torn last line; start, stop, warning and unknown

@@ -10,14 +10,19 @@
 #include "trainer/freeze_audit.h"
 #include "trainer/peak_memory.h"
 
-/* Appends the event that was begun. */
+/* Appends the event that was begun; training does not depend on it. */
 static void end_event(struct run *run)
 {
-    if (jsonl_end(run->events) == MT_OK)
+    int64_t lost;
+    bool behind = jsonl_is_behind(run->events, &lost);
+    if (jsonl_end(run->events) == MT_OK) {
+        if (behind)
+            log_warning("metrics.jsonl is written again; %lld events are lost", (long long)lost);
         return;
-    log_warning("metrics.jsonl is not written any more: %s", mt_error_peek()->message);
+    }
+    if (!behind)
+        log_warning("metrics.jsonl cannot be written, events wait: %s", mt_error_peek()->message);
     mt_error_clear();
-    jsonl_close(&run->events);
 }
 
 static const char *phase_name(const struct run *run, int32_t phase)

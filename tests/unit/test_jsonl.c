@@ -130,7 +130,7 @@ static void a_torn_last_line_goes(void **state)
     assert_int_equal(bytes, 0);
 }
 
-static void a_failed_write_leaves_whole_lines_and_a_working_log(void **state)
+static void a_failed_write_leaves_whole_lines_and_its_event_waits(void **state)
 {
     (void)state;
     struct jsonl *log;
@@ -148,7 +148,34 @@ static void a_failed_write_leaves_whole_lines_and_a_working_log(void **state)
     append_event(log, "step", 4); /* an event begun and never ended is not written */
     jsonl_close(&log);
     events_of(path, seen, sizeof seen);
-    assert_string_equal(seen, "step:1 step:3 step:4 ");
+    assert_string_equal(seen, "step:1 step:2 step:3 step:4 ");
+}
+
+static void events_wait_in_order_as_far_as_there_is_room_and_the_rest_is_counted(void **state)
+{
+    (void)state;
+    enum { BYTES = 1 << 20 };
+    static char text[BYTES], seen[512];
+    struct jsonl *log;
+    int64_t lost;
+    const char *path = test_path("w.jsonl");
+    memset(text, 'x', sizeof text - 1);
+    expect_ok(jsonl_open(&log, path));
+    for (int64_t step = 1; step <= 6; step++) {
+        struct json_writer *w = jsonl_begin(log, "step");
+        json_write_int(w, "step", step);
+        json_write_string(w, "text", step > 4 ? "short" : text);
+        file_fail_after(1);
+        expect_fail(jsonl_end(log), MT_IO, "w.jsonl");
+        file_fail_after(0);
+        assert_true(jsonl_is_behind(log, &lost));
+        assert_int_equal(lost, step <= 3 ? 0 : step - 3);
+    }
+    append_event(log, "step", 7);
+    assert_false(jsonl_is_behind(log, &lost));
+    jsonl_close(&log);
+    events_of(path, seen, sizeof seen);
+    assert_string_equal(seen, "step:1 step:2 step:3 step:7 ");
 }
 
 static void an_unbalanced_event_is_a_bug_and_not_written(void **state)
@@ -212,7 +239,8 @@ int main(void)
         cmocka_unit_test(an_event_is_one_line_with_its_time),
         cmocka_unit_test(a_resume_drops_only_what_will_happen_again),
         cmocka_unit_test(a_torn_last_line_goes),
-        cmocka_unit_test(a_failed_write_leaves_whole_lines_and_a_working_log),
+        cmocka_unit_test(a_failed_write_leaves_whole_lines_and_its_event_waits),
+        cmocka_unit_test(events_wait_in_order_as_far_as_there_is_room_and_the_rest_is_counted),
         cmocka_unit_test(an_unbalanced_event_is_a_bug_and_not_written),
         cmocka_unit_test(every_fault_of_a_cut_leaves_the_old_or_the_new_file),
     };
