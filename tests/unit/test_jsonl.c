@@ -28,7 +28,7 @@ static void events_of(const char *path, char *out, size_t room)
     int64_t bytes;
     size_t at = 0;
     out[0] = '\0';
-    expect_ok(file_read(&text, &bytes, path, 1 << 20));
+    expect_ok(file_read(&text, &bytes, path, 8 << 20));
     for (char *line = text; *line != '\0';) {
         char *end = strchr(line, '\n');
         assert_non_null(end);
@@ -64,7 +64,7 @@ static void an_event_is_one_line_with_its_time(void **state)
     json_write_end(w);
     expect_ok(jsonl_end(log));
     jsonl_close(&log);
-    expect_ok(file_read(&text, &bytes, path, 1 << 20));
+    expect_ok(file_read(&text, &bytes, path, 8 << 20));
     assert_true(strchr(text, '\n') == text + bytes - 1);
     expect_ok(json_doc_parse(&doc, text, bytes, path));
     expect_ok(json_read_int(json_doc_root(doc), "step", 7, 7, &n));
