@@ -5,14 +5,15 @@
  * i is node lanes + i.  The thread that finishes a node looks at its sibling: if that is done too,
  * it adds right into left, gives the right block back and goes on with the parent.
  *
- * Blocks are handed out in lane order and a thread without one waits.  It never waits for ever:
- * when no lane is being computed, the blocks still held are left children whose right sibling has
- * not begun, at most log2(count) of them.
+ * Blocks are handed out in lane order, whichever thread asks first, and a thread without one waits.
+ * It never waits for ever: when no lane is being computed, all that have begun are finished, and
+ * the blocks still held are the roots of their subtrees, which are counted beforehand; log2(count)
+ * of them at most where the rank's lanes are a subtree, twice that where they lie across several.
  *
  * A single thread tells of its roots before the last lane's passes: what the other lanes have come
- * to, at most log2(count) blocks, and the last lane's own, which the reducer adds up beside the
- * backward pass.  Refused for several threads: they are in their last lanes together, and the
- * reducer's one thread would add up as many blocks as there are threads.
+ * to, and the last lane's own block, which the reducer adds up beside the backward pass.  Refused
+ * for several threads: they are in their last lanes together, and the reducer's one thread would
+ * add up as many blocks as there are threads.
  */
 #include "trainer/lanes.h"
 
@@ -28,12 +29,12 @@ struct lanes {
     real **boundary;    /* [threads], room for a slice's boundary input; NULL where none is used */
     float **block;      /* [block_count] gradient blocks */
     int32_t block_count;
-    int64_t *dirty;     /* [block_count][rows->words] rows that may not be zero */
-    float **free_block; /* [block_count] a stack */
-    int32_t free_count;
-    float **node;       /* [2 * lanes] block of a finished node, or NULL */
-    float **root;       /* [count] */
-    int32_t *root_node; /* [count] */
+    int64_t *dirty;            /* [block_count][rows->words] rows that may not be zero */
+    float **free_block;        /* [block_count] a stack */
+    int32_t free_count, begun; /* begun: lanes that have had their block */
+    float **node;              /* [2 * lanes] block of a finished node, or NULL */
+    float **root;              /* [count] */
+    int32_t *root_node;        /* [count] */
     int32_t root_count;
     struct task_sums *sums; /* [count][tasks] */
     pthread_mutex_t lock;
@@ -52,21 +53,39 @@ struct run {
     bool early; /* it hears of the roots while the last lane is in backward */
 };
 
-static int32_t log2_ceil(int32_t n)
+/* Whether this rank adds up all of a node. */
+static bool node_is_ours(const struct lanes_setup *s, int32_t node)
 {
-    int32_t bits = 0;
-    while ((1 << bits) < n)
-        bits++;
-    return bits;
+    if (node < s->groups)
+        return false;
+    struct lane_range below = lane_tree_lanes_of(s->lanes, node);
+    return below.begin >= s->first && below.end <= s->first + s->count;
 }
 
-/* Whether this rank adds up all of a node. */
-static bool node_is_ours(const struct lanes *l, int32_t node)
+/* The most roots that finished lanes leave before the next one begins. */
+static int32_t most_roots(const struct lanes_setup *s)
 {
-    if (node < l->setup.groups)
-        return false;
-    struct lane_range below = lane_tree_lanes_of(l->setup.lanes, node);
-    return below.begin >= l->setup.first && below.end <= l->setup.first + l->setup.count;
+    int32_t first = s->first, most = 0;
+    for (int32_t end = first; end < first + s->count; end++) {
+        int32_t roots = 0;
+        for (int32_t lane = first; lane < end; roots++) {
+            int32_t node = s->lanes + lane, width = 1;
+            while (node > 1 && node % 2 == 0 && lane + 2 * width <= end &&
+                   node_is_ours(s, node >> 1)) {
+                node >>= 1;
+                width *= 2;
+            }
+            lane += width;
+        }
+        most = roots > most ? roots : most;
+    }
+    return most;
+}
+
+int32_t lanes_block_count(const struct lanes_setup *setup, int32_t threads)
+{
+    int32_t enough = threads + most_roots(setup);
+    return enough < setup->count ? enough : setup->count;
 }
 
 static mt_status create_parts(struct lanes *l)
@@ -108,9 +127,7 @@ mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup)
     l->threads = pool_threads(setup->pool);
     if (l->threads > setup->count)
         l->threads = setup->count;
-    int32_t groups = setup->groups > 0 ? setup->count / (setup->lanes / setup->groups) + 2 : 0;
-    int32_t enough = l->threads + log2_ceil(setup->count) + groups;
-    l->block_count = enough < setup->count ? enough : setup->count;
+    l->block_count = lanes_block_count(setup, l->threads);
     mt_status st = create_parts(l);
     if (st != MT_OK)
         lanes_destroy(&l);
@@ -164,12 +181,14 @@ static void clear_block(struct lanes *l, float *block)
     memcpy(dirty, rows->mask, (size_t)rows->words * sizeof *dirty);
 }
 
-static float *take_block(struct lanes *l)
+static float *take_block(struct lanes *l, int32_t index)
 {
     (void)pthread_mutex_lock(&l->lock);
-    while (l->free_count == 0)
+    while (l->free_count == 0 || l->begun != index)
         (void)pthread_cond_wait(&l->block_freed, &l->lock);
     float *block = l->free_block[--l->free_count];
+    l->begun++;
+    (void)pthread_cond_broadcast(&l->block_freed); /* the next lane's turn */
     (void)pthread_mutex_unlock(&l->lock);
     clear_block(l, block);
     return block;
@@ -188,7 +207,7 @@ static void finish_node(struct lanes *l, int32_t node, float *block)
 {
     (void)pthread_mutex_lock(&l->lock);
     l->node[node] = block;
-    while (node > 1 && node_is_ours(l, node >> 1) && l->node[node ^ 1] != NULL) {
+    while (node > 1 && node_is_ours(&l->setup, node >> 1) && l->node[node ^ 1] != NULL) {
         int32_t left = node & ~1;
         float *a = l->node[left], *b = l->node[left + 1];
         l->node[left] = l->node[left + 1] = NULL;
@@ -196,7 +215,7 @@ static void finish_node(struct lanes *l, int32_t node, float *block)
         add_block(l->setup.rows != NULL ? &l->setup.rows->active : l->setup.ranges, a, b);
         (void)pthread_mutex_lock(&l->lock);
         l->free_block[l->free_count++] = b;
-        (void)pthread_cond_signal(&l->block_freed);
+        (void)pthread_cond_broadcast(&l->block_freed);
         node >>= 1;
         l->node[node] = a;
     }
@@ -251,7 +270,7 @@ static mt_status run_lane(void *context, int32_t index, int32_t worker)
     struct trace_lane trace;
     memset(sums, 0, (size_t)l->tasks * sizeof *sums);
     int32_t node = l->setup.lanes + l->setup.first + index;
-    float *grads = take_block(l);
+    float *grads = take_block(l, index);
     if (early) {
         l->node[node] = grads;
         collect_roots(l);
@@ -294,6 +313,7 @@ mt_status lanes_run(struct lanes *l, const float *params, const struct batch *ba
     for (int32_t i = 0; i < l->block_count; i++)
         l->free_block[l->block_count - 1 - i] = l->block[i];
     l->free_count = l->block_count;
+    l->begun = 0;
     MT_TRY(pool_run(l->setup.pool, run_lane, &run, l->setup.count));
     if (!run.early)
         collect_roots(l);

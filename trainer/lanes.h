@@ -8,8 +8,9 @@
  * comm/reduce.h takes.  So neither threads nor ranks change a bit.  Rows of the word embeddings
  * that no token of the step names stay zero in every block and cost nothing.
  *
- * Memory: one pass per thread, and threads + log2(lanes of this rank) gradient blocks, of which
- * only the trainable ranges are ever touched; with `groups` one more for each group of this rank.
+ * Memory: one pass per thread, and gradient blocks, of which only the trainable ranges are ever
+ * touched: threads + log2(lanes of this rank), up to twice that logarithm where the lanes are no
+ * subtree, and with `groups` one more for each group of this rank.
  */
 #ifndef MT_TRAINER_LANES_H
 #define MT_TRAINER_LANES_H
@@ -43,6 +44,10 @@ struct lanes_setup {
 
 /* Fills out with the boundary input of a slice (see trainer/model/model.h), or NULL for none. */
 typedef void (*lanes_boundary)(void *context, const struct batch *slice, real *out);
+
+/* Local.  How many gradient blocks so many threads need: fewer could wait for each other for ever.
+ */
+int32_t lanes_block_count(const struct lanes_setup *setup, int32_t threads);
 
 /* Local.  Owns its memory.  Errors: NOMEM. */
 mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup) MT_CHECKED;

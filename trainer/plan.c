@@ -179,14 +179,6 @@ static void find_lower_caches(struct plan *p)
     }
 }
 
-static int32_t log2_ceil(int32_t n)
-{
-    int32_t bits = 0;
-    while ((1 << bits) < n)
-        bits++;
-    return bits;
-}
-
 static int64_t batch_bytes(const struct run *run, const struct lanes_setup *lanes)
 {
     struct prefetch_config config = {.task_count = run->job.task_count,
@@ -235,13 +227,9 @@ static mt_status count_memory(struct plan_phase *ph, const struct run *run,
         m->moments /= target->ranks;
     if (!ph->plan->probe) {
         int32_t threads = target->threads < lanes.count ? target->threads : lanes.count;
-        int32_t groups = job_wire_groups(&run->job);
-        int32_t enough = threads + log2_ceil(lanes.count);
-        if (groups > 0)
-            enough += lanes.count / (lanes.lanes / groups) + 2;
-        m->gradient_blocks = enough < lanes.count ? enough : lanes.count;
+        m->gradient_blocks = lanes_block_count(&lanes, threads);
         m->gradients = m->gradient_blocks * ranges->elements * word;
-        m->wire = reduce_errors_bytes(lanes.lanes, target->ranks, groups, ranges->elements);
+        m->wire = reduce_errors_bytes(lanes.lanes, target->ranks, lanes.groups, ranges->elements);
         MT_TRY(pass_measure(&m->activations, &run->model, lanes.micro_tokens, lanes.max_sentences,
                             lanes.train_from, lanes.recompute));
         m->activations *= threads;

@@ -42,6 +42,18 @@ for np in 2 3 8; do
         equal "np $np gives the bits of np 1 in bf16" "$half" "$(hash_of "runs/half$np")"
 done
 
+# Far more lanes than threads: blocks of gradients are scarce, and nobody waits for one for ever.
+lanes() { # lanes NAME NP ARGUMENTS...
+    must "$2" job.cfg --set "run_dir=runs/$1" --set batch.lanes=256 --set batch.sentences=256 --set train.max_steps=6 "${@:3}"
+}
+lanes many1 1 --set train.threads=1
+many=$(hash_of runs/many1)
+lanes many-threads 1 --set train.threads=7 &&
+    equal "256 lanes on 7 threads: the bits of one" "$many" "$(hash_of runs/many-threads)"
+for np in 3 5; do
+    lanes "many$np" "$np" && equal "256 lanes at np $np: the same bits" "$many" "$(hash_of "runs/many$np")"
+done
+
 # Which rows travel and how many at a time does not change a bit.
 for np in 1 3; do
     must "$np" job.cfg --set "run_dir=runs/dense$np" --set 'reduction_rows="dense"' --set reduction_bucket=20000 &&
