@@ -4,7 +4,7 @@
  * Affinity masks of all ranks are gathered (128 bytes each) and looked at host by host, by every
  * rank for itself, so all ranks say the same.  Of cgroups only the process's own cpu.max (version
  * 2) is read: that is where containers and SLURM put a quota; nested groups above it are not
- * walked.
+ * walked.  What mpirun has left out by binding is seen from the mask of its daemon, the parent.
  */
 #include "comm/topology.h"
 
@@ -25,6 +25,7 @@ struct seat {
     int32_t quota;      /* cores by cgroup, 0 = none set */
     int32_t online;     /* cores of the host */
     int32_t one_openmp; /* OMP_NUM_THREADS=1 in the environment */
+    int32_t launcher;   /* cores that mpirun may use on the host, 0 = unknown */
 };
 
 /* "max 100000" or "200000 100000"; rounds up, since half a core is still one thread's work. */
@@ -72,6 +73,10 @@ static void take_seat(struct seat *s)
     s->online = online > 0 && online <= CPU_SETSIZE ? (int32_t)online : CPU_COUNT(&s->mask);
     const char *omp = getenv("OMP_NUM_THREADS");
     s->one_openmp = omp != NULL && strcmp(omp, "1") == 0;
+    cpu_set_t parent;
+    if (getenv("OMPI_COMM_WORLD_SIZE") != NULL && getenv("SLURM_STEP_ID") == NULL &&
+        sched_getaffinity(getppid(), sizeof parent, &parent) == 0)
+        s->launcher = CPU_COUNT(&parent);
 }
 
 static int32_t cut_by_quota(int32_t cores, const struct seat *s)
@@ -102,6 +107,7 @@ static void warn(struct topology *t, const char *format, ...)
 struct host_view {
     int32_t first, ranks;     /* lowest rank, how many */
     int32_t cores;            /* of all masks together, cut by the quota */
+    int32_t launcher;         /* cores that mpirun had, cut likewise; 0 = unknown */
     int32_t twice_a, twice_b; /* two ranks bound to one and the same core; -1 = none */
     bool disjoint;            /* no core belongs to two ranks */
 };
@@ -129,6 +135,7 @@ static void view_host(struct host_view *v, const struct comm *c, const struct se
             }
     }
     v->cores = cut_by_quota(CPU_COUNT(&seen), &seats[v->first]);
+    v->launcher = cut_by_quota(seats[v->first].launcher, &seats[v->first]);
 }
 
 static void judge_host(struct topology *t, const struct comm *c, const struct seat *seats,
@@ -148,6 +155,13 @@ static void judge_host(struct topology *t, const struct comm *c, const struct se
              "ranks %d and %d are bound to the same core of %s, which has %d: use --bind-to none "
              "or --map-by slot:PE=N with mpirun, --cpus-per-task with srun",
              v->twice_a, v->twice_b, host, seats[v->first].online);
+    else if (v->launcher > v->cores)
+        warn(t,
+             "the %d rank%s on %s %s bound to %d of %d cores, the others are idle: start mpirun "
+             "with "
+             "--bind-to none, --map-by slot:PE=N, or more ranks",
+             v->ranks, v->ranks == 1 ? "" : "s", host, v->ranks == 1 ? "is" : "are", v->cores,
+             v->launcher);
     for (int32_t r = v->first; r < c->size; r++)
         if (comm_node_of(c, r) == comm_node_of(c, v->first) && seats[r].one_openmp &&
             CPU_COUNT(&seats[r].mask) > 1 && v->cores > v->ranks) {
