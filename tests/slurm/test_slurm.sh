@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A real SLURM cluster of four hosts on this machine: a job that is preempted twice, hits its time
 # limit once and goes on with two hosts for four ends in the bits of one rank left alone, by srun and
-# by mpirun; so does one that loses a host in the middle.
+# by mpirun; so does one that loses a host in the middle, and each element of a job array. Starts without
+# progress have an end.
 #
 # The links are slow, so that a tiny job lasts; for a while one of them delays and drops packets.
 . "$(dirname "$0")/../e2e/e2e_tools.sh"
@@ -180,13 +181,55 @@ for name in by-srun by-mpirun; do
 done
 contains "the third job was started again" loses-a-host.log ', start 2 on'
 
-# Where no checkpoint is ever made, the starts have an end.
-TRIES=1 MTTRAIN=$work/never.sh
+# The examples of job arrays: an element a seed, an element a schedule.
+cp -r "$MT_SOURCE_DIR/jobs" "$MT_SOURCE_DIR/schedules" . # where all hosts see them
+short=(-q --set train.epochs=5.0)
+sed 's/^phases = .*/@include "schedules\/staged.cfg"/; /^ *{ name = "all"/d
+    s/epochs = 150.0/epochs = 5.0/; s/runs.whole/runs\/many/' job.cfg >many.cfg
+for seed in 1 2; do
+    alone job.cfg "${short[@]}" --set seed=$seed --set run_dir=runs/alone-$seed || fail "seed $seed alone: $(tail -n 3 out)"
+done
+for schedule in heads-only full; do
+    alone many.cfg -q --schedule "$schedule" --set run_dir=runs/alone-$schedule ||
+        fail "schedule $schedule alone: $(tail -n 3 out)"
+done
+seeds=$(sbatch --parsable --array=1-2 --cpus-per-task=1 --time=2 --output=seeds-%a.log \
+    jobs/array.sbatch job.cfg "${short[@]}" --set run_dir=runs/seeds)
+schedules=$(sbatch --parsable --array=0-1 --cpus-per-task=1 --time=2 --output=schedules-%a.log \
+    jobs/schedules.sbatch many.cfg heads-only full)
+
+# A start that makes no progress is not repeated for ever: one that stops at the same step again and
+# again, and one that never makes a checkpoint.
+cat >stuck.sh <<'END'
+#!/bin/sh
+[ "$1" != check ] || exec "$REAL" "$@"
+[ ! -e stuck.begun ] || exit 75
+touch stuck.begun
+SLURM_JOB_END_TIME=$(($(date +%s) + 22)) exec "$REAL" "$@"
+END
 printf '#!/bin/sh\n[ "$1" != check ] || exec "%s" "$@"\nexit 75\n' "$work/mttrain" >never.sh
-chmod +x never.sh
-export TRIES MTTRAIN
-never=$(submit never --nodes=1 --time=1)
+chmod +x stuck.sh never.sh
+stuck=$(REAL=$work/mttrain MTTRAIN=$work/stuck.sh TRIES=2 \
+    submit stuck --nodes=1 --time=1)
+never=$(MTTRAIN=$work/never.sh TRIES=1 submit never --nodes=1 --time=1)
+completed() { # completed COUNT JOB: that many elements
+    [ "$(scontrol --oneliner show job "$2" | grep -c ' JobState=COMPLETED')" -eq "$1" ]
+}
 has_failed() { [ "$(state_of "$1")" = FAILED ]; }
+holds "array.sbatch: both seeds are done" until_true 40 completed 2 "$seeds"
+holds "schedules.sbatch: both schedules are done" until_true 40 completed 2 "$schedules"
+for seed in 1 2; do
+    equal "... seed $seed: the bits of the job alone" "$(hash_of runs/alone-$seed)" "$(hash_of runs/seeds/seed-$seed)"
+done
+for schedule in heads-only full; do
+    equal "... $schedule: the bits of the job alone" "$(hash_of runs/alone-$schedule)" \
+        "$(hash_of "runs/many/$schedule")"
+done
 holds "a job without progress is given up" until_true 40 has_failed "$never"
 contains "... and says so" never.log 'made no checkpoint after step -1: given up'
+holds "so is one that stops at the same step again and again" until_true 60 has_failed "$stuck"
+at=$(steps_of stuck | tail -n 1)
+contains "... it had come to a step" <(echo "$at") '^[1-9]'
+contains "... and says at which" stuck.log "2 starts in a row made no checkpoint after step $at: given up, not put back"
+equal "... after that start and two more" 3 "$(grep -c 'newest checkpoint: step' stuck.log)"
 finish
