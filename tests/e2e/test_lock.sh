@@ -29,8 +29,12 @@ holder_of() { cut -d ' ' -f 2 "$1/lock"; }
 endless="--set train.epochs=100000.0"
 
 # A second start beside one that works.
-launch first.out mpirun -np 2 "$MTTRAIN" job.cfg -q --set run_dir=runs/two
-wait_step runs/two 3
+launch first.out mpirun -np 2 "$MTTRAIN" job.cfg -q --set run_dir=runs/two --set 'train.save_every="5st"'
+for _ in $(seq 2000); do
+    # What inspect and ctl look at.
+    [ ! -e runs/two/checkpoints/latest ] || [ ! -e runs/two/status.json ] || break
+    sleep 0.01
+done
 kill -STOP "$(holder_of runs/two)" # so that it is still there, however fast
 pid=$(holder_of runs/two)
 rc=0
@@ -38,7 +42,8 @@ ranks 2 job.cfg -q --set run_dir=runs/two || rc=$?
 equal "a second start: exit code" 2 "$rc"
 contains "... says who is there, since when, and what to do" out \
     "in use by another run: process $pid on $(hostname), since [0-9-]+T[0-9:]+Z; .*mttrain ctl .* stop.*--set run_dir="
-alone ctl runs/two status && contains "status is there for all" out "process $pid"
+alone ctl runs/two status || fail "ctl status: $(cat out)"
+contains "status is there for all" out "process $pid"
 holds "so is inspect" alone inspect runs/two
 kill -CONT "$pid"
 rc=0
