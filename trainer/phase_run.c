@@ -73,6 +73,7 @@ struct lanes_setup phase_run_lanes(const struct run *run, const struct phase_pla
                                 .max_sentences = (int32_t)plan->phase->sentences,
                                 .start = start,
                                 .recompute = job->batch.recompute,
+                                .groups = job_wire_groups(job),
                                 .train_from = plan->phase->frozen_dropout ? 0 : plan->train_from};
 }
 
@@ -111,7 +112,6 @@ static mt_status create_lanes(struct run *run, const struct phase_plan *plan)
     setup.ranges = &run->phase.ranges;
     setup.trace = run->trace;
     setup.rows = phase_run_rows(run);
-    setup.groups = job_wire_groups(&run->job);
     return lanes_create(&run->phase.lanes, &setup);
 }
 
