@@ -15,7 +15,7 @@
 #include "comm/base/processor.h"
 #include "comm/stop.h"
 #include "schedules/text.h"
-#include "trainer/command.h"
+#include "trainer/commands/command.h"
 #include "trainer/versions.h"
 
 static const struct command *const commands[] = {

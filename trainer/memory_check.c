@@ -12,7 +12,7 @@
 #include "comm/exchange.h"
 #include "trainer/available_memory.h"
 #include "trainer/phase_run.h"
-#include "trainer/plan.h"
+#include "trainer/plan/plan.h"
 
 static const double GIB = 1073741824.0, CLOSE = 0.9;
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "trainer/plan_time.h"
+#include "trainer/plan/plan_time.h"
 
 /* From tables of normal order statistics (Harter, 1961), 1000 by numerical integration. */
 static void the_slowest_of_many_is_that_of_normal_order_statistics(void **state)
