@@ -9,10 +9,7 @@
 #           reduced bytes a step, as `mttrain plan` told before and as the run had them
 # Wants an idle machine; takes minutes. mttrain is looked for in $MTTRAIN.
 set -euo pipefail
-source_dir=$(cd "$(dirname "$0")/../.." && pwd)
-mttrain=${MTTRAIN:-$source_dir/build/release/mttrain}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1
+. "$(dirname "$0")/common.sh"
 np=2 precision=fp32 epochs=3 layers=12 out=
 while [ $# -gt 0 ]; do
     case $1 in

@@ -12,13 +12,11 @@
 # MTTRAIN names the program, GROWTH_DATA the helper (build/release/tests/bench_growth_data), MT_VOCAB
 # the vocabulary of the text, WRAP a command put before every measurement.
 set -u
-source_dir=$(cd "$(dirname "$0")/../.." && pwd)
-mttrain=${MTTRAIN:-$source_dir/build/release/mttrain}
+. "$(dirname "$0")/common.sh"
+export OMPI_MCA_mpi_yield_when_idle=1
 helper=${GROWTH_DATA:-$(dirname "$mttrain")/tests/bench_growth_data}
 vocab=${MT_VOCAB:-$source_dir/jobs/quickstart/vocab.txt}
 wrap=${WRAP:-}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 parts=() model=bert-base steps=2 rows="10000 100000 1000000" dir=${TMPDIR:-/tmp} out=
 while [ $# -gt 0 ]; do
     case $1 in
@@ -33,7 +31,6 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ ${#parts[@]} -gt 0 ] || parts=(steps data)
-[ -x "$mttrain" ] || { echo "no mttrain at $mttrain; name it by MTTRAIN=..." >&2; exit 2; }
 
 emit() { echo "$1"; [ -z "$out" ] || echo "$1" >>"$out"; }
 

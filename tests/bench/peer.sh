@@ -8,9 +8,8 @@
 # source).  The peer runs with the settings that were found best for it; a work's row says on how
 # many ranks and threads.
 set -u
-here=$(cd "$(dirname "$0")" && pwd)
-mttrain=${MTTRAIN:-$here/../../build/release/mttrain}
-peer=${PEER:-$here/../../../shared/tools/peer_bert.py}
+. "$(dirname "$0")/common.sh"
+peer=${PEER:-$shared/tools/peer_bert.py}
 pairs=5 steps=3 out=
 works=()
 while [ $# -gt 0 ]; do
@@ -23,7 +22,6 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-[ -x "$mttrain" ] || { echo "no mttrain at $mttrain; name it by MTTRAIN=..." >&2; exit 2; }
 [ -f "$peer" ] || { echo "skipped: the peer $peer is absent" >&2; exit 77; }
 /usr/bin/python3 -c 'import torch' 2>/dev/null ||
     { echo "skipped: python3-torch is absent" >&2; exit 77; }
@@ -40,8 +38,6 @@ embed-bf16     |--precision bf16 --train none --tokens sst2   |1 2|--dtype bf16 
 embed128-fp32  |--precision fp32 --train none                 |2 1|--dtype fp32 --mode embed
 embed128-bf16  |--precision bf16 --train none                 |2 1|--dtype bf16 --mode embed'
 
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1
 malloc=$(ls /usr/lib/*/libtcmalloc_minimal.so.4 2>/dev/null | head -1)
 
 run_mttrain() { # options -> "tokens/s fraction highest rss_MiB"

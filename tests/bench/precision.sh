@@ -9,12 +9,9 @@
 # The data are looked for in $MT_SHARED, else beside the source folder; MTTRAIN names the program,
 # LOSS_CURVES the drawer (build/release/tests/bench_loss_curves).
 set -euo pipefail
-source_dir=$(cd "$(dirname "$0")/../.." && pwd)
-shared=${MT_SHARED:-$source_dir/../shared}
-mttrain=${MTTRAIN:-$source_dir/build/release/mttrain}
+. "$(dirname "$0")/common.sh"
+export OMPI_MCA_mpi_yield_when_idle=1
 drawer=${LOSS_CURVES:-$(dirname "$mttrain")/tests/bench_loss_curves}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 epochs=3 every=100 seed=1 np=2 layers=4 hidden=256 steps=0 out=
 while [ $# -gt 0 ]; do
     case $1 in

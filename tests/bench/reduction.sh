@@ -7,6 +7,7 @@
 # -a: also with all rows of the word embeddings.  Prints a table and, last, the ratio of exact to
 # mpi (1.03 = 3 % slower).  Run it on a machine that does nothing else.
 set -eu
+. "$(dirname "$0")/common.sh"
 np=2 pairs=5 all=
 while [ $# -gt 0 ]; do
     case $1 in
@@ -17,10 +18,6 @@ while [ $# -gt 0 ]; do
     *) echo "usage: $0 [-np RANKS] [-n PAIRS] [-a] [-- options of mttrain bench step]" >&2 && exit 2 ;;
     esac
 done
-root=$(cd "$(dirname "$0")/../.." && pwd)
-mttrain=${MTTRAIN:-$root/build/release/mttrain}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 one() { # NAME OPTIONS...

@@ -8,10 +8,8 @@
 # out, and each rank writes its own. Wants 5 GB of memory and of disk (in TMPDIR, or --out), and an
 # idle machine. mttrain in $MTTRAIN.
 set -euo pipefail
-source_dir=$(cd "$(dirname "$0")/../.." && pwd)
-mttrain=${MTTRAIN:-$source_dir/build/release/mttrain}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+. "$(dirname "$0")/common.sh"
+export OMPI_MCA_mpi_yield_when_idle=1
 np=1 shard=false steps=16 every=8 out=
 while [ $# -gt 0 ]; do
     case $1 in

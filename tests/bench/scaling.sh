@@ -9,6 +9,7 @@
 # under load (cores that share power or heat do not add up), and the quotient of the two.  Run it on
 # a machine that does nothing else.
 set -eu
+. "$(dirname "$0")/common.sh"
 np=2 pairs=5
 while [ $# -gt 0 ]; do
     case $1 in
@@ -18,10 +19,6 @@ while [ $# -gt 0 ]; do
     *) echo "usage: $0 [-np RANKS] [-n PAIRS] [-- options of mttrain bench step]" >&2 && exit 2 ;;
     esac
 done
-root=$(cd "$(dirname "$0")/../.." && pwd)
-mttrain=${MTTRAIN:-$root/build/release/mttrain}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 one() { # RANKS OPTIONS...

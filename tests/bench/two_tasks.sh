@@ -9,11 +9,8 @@
 #
 # The data are looked for in $MT_SHARED, else beside the source folder; mttrain in $MTTRAIN.
 set -euo pipefail
-source_dir=$(cd "$(dirname "$0")/../.." && pwd)
-shared=${MT_SHARED:-$source_dir/../shared}
-mttrain=${MTTRAIN:-$source_dir/build/release/mttrain}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+. "$(dirname "$0")/common.sh"
+export OMPI_MCA_mpi_yield_when_idle=1
 torch=no ranks=no seeds="1 2" epochs=3 np=2 out=
 while [ $# -gt 0 ]; do
     case $1 in
