@@ -154,12 +154,19 @@ static mt_status evaluate(struct run *run)
     return MT_OK;
 }
 
+/* A save in a folder that is still ours. */
+static mt_status save(struct run *run)
+{
+    MT_TRY(run_lock_check(run));
+    return save_checkpoint(run);
+}
+
 /* Before a phase is left, the moments that ranks share out become whole for what comes; at the end
  * of the run nothing does but its last save, which is made while each rank still owns its part. */
 static mt_status keep_moments(struct run *run)
 {
     if (run->machine.finished && save_parts_wanted(run)) {
-        MT_TRY(save_checkpoint(run));
+        MT_TRY(save(run));
         MT_TRY(save_wait(run));
         if (run->last_saved_step == run->machine.step)
             return MT_OK;
@@ -300,13 +307,6 @@ static mt_status advance(struct run *run, struct step_window *window, enum stop_
     if (word[WORD_CONTROL] > 0.0)
         MT_TRY(control_obey(run));
     return MT_OK;
-}
-
-/* A save in a folder that is still ours. */
-static mt_status save(struct run *run)
-{
-    MT_TRY(run_lock_check(run));
-    return save_checkpoint(run);
 }
 
 /* Saves and leaves: the same command goes on from here. */
