@@ -84,7 +84,7 @@ while IFS='|' read -r work ours shape theirs; do
     done
     ma=$(echo "${a[*]:-}" | median) mb=$(echo "${b[*]:-}" | median) mf=$(echo "${f[*]:-}" | median)
     mh=$(echo "${h[*]:-}" | median)
-    emit "| $work | $ma | $mb (${shape/ /x}) | $(awk "BEGIN {printf \"%.2f\", $mb > 0 ? $ma / $mb : 0}") | ${ratios[*]:-} | $mf ($mh) | $am / $bm |"
+    emit "| $work | $ma | $mb (${shape/ /x}) | $(awk "BEGIN {printf \"%.2f\", ($mb > 0 ? $ma / $mb : 0)}") | ${ratios[*]:-} | $mf ($mh) | $am / $bm |"
 done <<< "$table"
 emit ""
 emit "load after: $(cut -d' ' -f1-3 /proc/loadavg)"
