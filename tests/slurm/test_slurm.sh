@@ -105,8 +105,8 @@ until_true() { # until_true SECONDS COMMAND...
 both_trained() { # past start N of both, in which a step has been done
     local name at
     for name in by-srun by-mpirun; do
-        at=$(grep -n '"event":"start"' "runs/$name/metrics.jsonl" 2>/dev/null | tail -n 1 | cut -d : -f 1)
         [ "$(events $name start)" -ge "$1" ] || return 1
+        at=$(grep -n '"event":"start"' "runs/$name/metrics.jsonl" 2>/dev/null | tail -n 1 | cut -d : -f 1)
         tail -n "+$at" "runs/$name/metrics.jsonl" | grep -q '"event":"step"' || return 1
     done
 }
@@ -205,7 +205,7 @@ cat >stuck.sh <<'END'
 [ "$1" != check ] || exec "$REAL" "$@"
 [ ! -e stuck.begun ] || exit 75
 touch stuck.begun
-SLURM_JOB_END_TIME=$(($(date +%s) + 22)) exec "$REAL" "$@"
+SLURM_JOB_END_TIME=$(($(date +%s) + 22)) exec "$REAL" "$@" --set train.epochs=100000.0
 END
 printf '#!/bin/sh\n[ "$1" != check ] || exec "%s" "$@"\nexit 75\n' "$work/mttrain" >never.sh
 chmod +x stuck.sh never.sh
