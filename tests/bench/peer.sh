@@ -41,7 +41,7 @@ embed128-bf16  |--precision bf16 --train none                 |2 1|--dtype bf16 
 malloc=$(ls /usr/lib/*/libtcmalloc_minimal.so.4 2>/dev/null | head -1)
 
 run_mttrain() { # options -> "tokens/s fraction highest rss_MiB"
-    timeout 1800 mpirun -np 2 "$mttrain" bench step --json --steps "$steps" $1 2>/dev/null |
+    timeout 1800 mpirun -np 2 "$mttrain" bench step --json --steps "$steps" $1 2>/dev/null </dev/null |
         /usr/bin/python3 -c '
 import json, sys
 r = json.load(sys.stdin)
@@ -55,7 +55,7 @@ run_peer() { # "ranks threads" options -> "tokens/s rss_MiB"
     env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE ATEN_CPU_CAPABILITY=avx512 \
         ${malloc:+LD_PRELOAD=$malloc} OMP_NUM_THREADS="$2" timeout 1800 /usr/bin/python3 "$peer" \
         --ranks "$1" --threads "$2" --steps "$steps" --port $((20000 + RANDOM % 10000)) $3 \
-        2>/dev/null | sed -n 's/.*tok\/s real=\([0-9.]*\).*rss_MiB=\[\([0-9]*\).*/\1 \2/p'
+        2>/dev/null </dev/null | sed -n 's/.*tok\/s real=\([0-9.]*\).*rss_MiB=\[\([0-9]*\).*/\1 \2/p'
 }
 
 median() { tr ' ' '\n' | grep . | sort -g | awk '{v[NR] = $1} END {
