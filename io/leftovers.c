@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,9 +31,38 @@ static pid_t writer_of(const char *name, const char *spared)
     return pid <= most ? (pid_t)pid : 0;
 }
 
+/* Whether a process has ended and waits for its parent to ask how; also killed ones of a lost
+ * mpirun do, where process 1 is slow to ask.  Without /proc: no. */
+static bool is_zombie(pid_t pid)
+{
+    char path[32], text[256] = "";
+    (void)snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return false;
+    size_t length = fread(text, 1, sizeof text - 1, f);
+    (void)fclose(f);
+    text[length] = '\0';
+    const char *name_end = strrchr(text, ')'); /* of "PID (NAME) STATE ..." */
+    return name_end != NULL &&
+           (strncmp(name_end, ") Z", 3) == 0 || strncmp(name_end, ") X", 3) == 0);
+}
+
 static bool lives(pid_t pid)
 {
-    return pid != getpid() && (kill(pid, 0) == 0 || errno == EPERM);
+    return pid != getpid() && (kill(pid, 0) == 0 || errno == EPERM) && !is_zombie(pid);
+}
+
+/* One that was killed a moment ago may still be on its way out. */
+static bool stays(pid_t pid)
+{
+    const double nap_s = 0.05;
+    for (int naps = 0; naps < 20; naps++) {
+        if (!lives(pid))
+            return false;
+        clock_sleep_s(nap_s);
+    }
+    return lives(pid);
 }
 
 static bool is_touched(const char *path, double untouched_s)
@@ -52,7 +82,7 @@ mt_status leftovers_remove(const char *dir, const char *spared, double untouched
     for (int32_t i = 0; i < list.count; i++) {
         char *path;
         pid_t pid = writer_of(list.names[i], spared);
-        if (pid == 0 || lives(pid))
+        if (pid == 0 || stays(pid))
             continue;
         MT_TRY_GOTO(st, file_path_join(&path, dir, list.names[i]), done);
         st = is_touched(path, untouched_s) ? MT_OK : file_remove(path);

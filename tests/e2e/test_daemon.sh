@@ -58,7 +58,8 @@ contains "the reason names the unknown key, its place and the nearest" "$spool/f
 contains "the reason names the missing file" "$spool/failed/07.cfg.why" 'no-such-file\.tsv'
 contains "the reason names the unknown label and its place" "$spool/failed/11.cfg.why" \
     'kinds\.tsv:[0-9]+: .*personal'
-holds "nothing half-written" [ -z "$(find runs spool -name '*.tmp*')" ]
+left=$(find runs spool -name "*.tmp*")
+equal "nothing half-written" "" "$left"
 
 # An idle daemon ends on a signal, at once and in peace.
 timeout -k 10 "$limit_s" mpirun -np 2 "$MTTRAIN" --spool "$work/idle" </dev/null >idle.out 2>&1 &

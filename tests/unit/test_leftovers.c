@@ -75,6 +75,21 @@ static void files_folders_and_links_of_the_dead_go(void **state)
     file_list_release(&left);
 }
 
+static void what_a_process_leaves_that_nobody_waited_for_goes(void **state)
+{
+    (void)state;
+    pid_t ended = fork();
+    if (ended == 0)
+        _exit(0);
+    assert_true(ended > 0);
+    fresh_folder();
+    (void)test_write_text(of("report.html", ended), "half");
+    expect_ok(leftovers_remove(test_path("run"), NULL, 0.0)); /* waits until it has ended */
+    assert_int_equal(kill(ended, 0), 0);                      /* it still has its number */
+    assert_false(stays(of("report.html", ended)));
+    assert_int_equal(waitpid(ended, NULL, 0), ended);
+}
+
 static void what_a_living_process_writes_stays(void **state)
 {
     (void)state;
@@ -118,6 +133,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_folders_and_links_of_the_dead_go),
+        cmocka_unit_test(what_a_process_leaves_that_nobody_waited_for_goes),
         cmocka_unit_test(what_a_living_process_writes_stays),
         cmocka_unit_test(other_names_stay),
         cmocka_unit_test(what_was_touched_lately_stays_where_other_hosts_write),
