@@ -49,7 +49,7 @@ done
 
 launch 2 -q --set run_dir=runs/command --set train.epochs=100000.0
 wait_step runs/command 5
-alone ctl runs/command status --json && contains "ctl status tells what is done" out '"state": *"training"'
+alone ctl runs/command status --json && contains "ctl status tells what is done" out '"state": *"(training|evaluating|saving)"'
 alone ctl runs/command stop || fail "ctl stop: $(cat out)"
 rc=0
 wait "$job_pid" || rc=$?
