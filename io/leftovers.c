@@ -53,15 +53,13 @@ static bool lives(pid_t pid)
     return pid != getpid() && (kill(pid, 0) == 0 || errno == EPERM) && !is_zombie(pid);
 }
 
-/* One that was killed a moment ago may still be on its way out. */
-static bool stays(pid_t pid)
+/* One that was killed a moment ago may still be on its way out.  naps: what is left of those that a
+ * call may take, however many files living writers have there. */
+static bool stays(pid_t pid, int *naps)
 {
     const double nap_s = 0.05;
-    for (int naps = 0; naps < 20; naps++) {
-        if (!lives(pid))
-            return false;
+    for (; lives(pid) && *naps > 0; --*naps)
         clock_sleep_s(nap_s);
-    }
     return lives(pid);
 }
 
@@ -79,10 +77,11 @@ mt_status leftovers_remove(const char *dir, const char *spared, double untouched
         return MT_OK;
     MT_TRY(file_list_read(&list, dir));
     mt_status st = MT_OK;
+    int naps = 20;
     for (int32_t i = 0; i < list.count; i++) {
         char *path;
         pid_t pid = writer_of(list.names[i], spared);
-        if (pid == 0 || stays(pid))
+        if (pid == 0 || stays(pid, &naps))
             continue;
         MT_TRY_GOTO(st, file_path_join(&path, dir, list.names[i]), done);
         st = is_touched(path, untouched_s) ? MT_OK : file_remove(path);

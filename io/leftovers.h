@@ -13,8 +13,8 @@
 #include "comm/base/status.h"
 
 /* Local.  Removes from `dir`, not from the folders in it, every NAME.tmp-PID that has not been
- * changed for untouched_s and whose process does not run on this host; waits a second for one that
- * is about to end.  One of the caller's own
+ * changed for untouched_s and whose process does not run on this host; waits a second at most
+ * for such as are about to end.  One of the caller's own
  * number is left by a process of an earlier time: the caller has nothing under way there.
  * spared: NAMEs with this ending stay, NULL = none.  Absent is fine.  Errors: IO, NOMEM. */
 mt_status leftovers_remove(const char *dir, const char *spared, double untouched_s) MT_CHECKED;
