@@ -48,6 +48,10 @@ mt_status bench_step(struct bench *b) MT_CHECKED;
 /* Collective.  The reduction of all gradients, exact and by MPI, by bucket size. */
 mt_status bench_comm(struct bench *b) MT_CHECKED;
 
+/* Local.  A matrix of numbers that are not small, and the same in bf16.  Owns: the caller, mt_free
+ * of both, also after a failure.  Errors: NOMEM. */
+mt_status bench_matrix(float **full, uint16_t **half, int64_t count) MT_CHECKED;
+
 /* Local.  Whether this rank prints for people; a line of a table where it does. */
 bool bench_prints(const struct bench *b);
 void bench_line(const struct bench *b, const char *format, ...) MT_PRINTF(2, 3);

@@ -1,5 +1,4 @@
-/* See bench.h: the matrix products of one encoder layer, forward, dX and dW, and the small ones of
- * attention. */
+/* See bench.h: the matrix products of one encoder layer, forward, dX and dW. */
 #include <string.h>
 
 #include "comm/agree.h"
@@ -7,7 +6,6 @@
 #include "comm/base/memory.h"
 #include "comm/exchange.h"
 #include "trainer/bench/bench.h"
-#include "trainer/model/bf16.h"
 #include "trainer/model/gemm.h"
 
 enum { KINDS = 3, SHAPES = 3, REPEATS = 3 };
@@ -20,24 +18,14 @@ struct products {
     uint16_t *x16, *w16, *y16;
 };
 
-static mt_status fill(float **full, uint16_t **half, int64_t count)
-{
-    MT_TRY(mt_alloc(full, count, sizeof **full, "a matrix"));
-    MT_TRY(mt_alloc(half, count, sizeof **half, "a matrix in bf16"));
-    for (int64_t i = 0; i < count; i++)
-        (*full)[i] = (float)(i * 2654435761 % 2001 - 1000) * 1e-3f;
-    bf16_round(*half, *full, count);
-    return MT_OK;
-}
-
 static mt_status make(struct products *p, const struct bench *b)
 {
     int64_t H = b->config.hidden_size, F = b->config.intermediate_size, wide = H > F ? H : F;
     memset(p, 0, sizeof *p);
     p->rows = (int64_t)b->sentences * (b->tokens > 0 ? b->tokens : 25);
-    MT_TRY(fill(&p->x, &p->x16, p->rows * wide));
-    MT_TRY(fill(&p->y, &p->y16, p->rows * wide));
-    return fill(&p->w, &p->w16, H * wide);
+    MT_TRY(bench_matrix(&p->x, &p->x16, p->rows * wide));
+    MT_TRY(bench_matrix(&p->y, &p->y16, p->rows * wide));
+    return bench_matrix(&p->w, &p->w16, H * wide);
 }
 
 static void release(struct products *p)

@@ -55,6 +55,16 @@ static mt_status make_buffers(char **to, char **from)
     return MT_OK;
 }
 
+mt_status bench_matrix(float **full, uint16_t **half, int64_t count)
+{
+    MT_TRY(mt_alloc(full, count, sizeof **full, "a matrix"));
+    MT_TRY(mt_alloc(half, count, sizeof **half, "a matrix in bf16"));
+    for (int64_t i = 0; i < count; i++)
+        (*full)[i] = (float)(i * 2654435761 % 2001 - 1000) * 1e-3f;
+    bf16_round(*half, *full, count);
+    return MT_OK;
+}
+
 struct load {
     float *x, *w, *y; /* [LOAD_ROWS, LOAD_SIZE], [LOAD_SIZE, LOAD_SIZE], as x */
     uint16_t *x16, *w16;
@@ -65,17 +75,9 @@ enum { LOAD_ROWS = 1024, LOAD_SIZE = 768 };
 static mt_status make_load(struct load *l)
 {
     const int64_t rows = LOAD_ROWS, size = LOAD_SIZE;
-    MT_TRY(mt_alloc(&l->x, rows * size, sizeof *l->x, "a matrix"));
-    MT_TRY(mt_alloc(&l->w, size * size, sizeof *l->w, "a matrix"));
-    MT_TRY(mt_alloc(&l->y, rows * size, sizeof *l->y, "a matrix"));
-    MT_TRY(mt_alloc(&l->x16, rows * size, sizeof *l->x16, "a matrix in bf16"));
-    MT_TRY(mt_alloc(&l->w16, size * size, sizeof *l->w16, "a matrix in bf16"));
-    for (int64_t i = 0; i < rows * size; i++)
-        l->x[i] = (float)(i * 2654435761 % 2001 - 1000) * 1e-3f;
-    memcpy(l->w, l->x, (size_t)(size * size) * sizeof *l->w);
-    bf16_round(l->x16, l->x, rows * size);
-    bf16_round(l->w16, l->w, size * size);
-    return MT_OK;
+    MT_TRY(bench_matrix(&l->x, &l->x16, rows * size));
+    MT_TRY(bench_matrix(&l->w, &l->w16, size * size));
+    return mt_alloc(&l->y, rows * size, sizeof *l->y, "a matrix");
 }
 
 static double peak_after_load(const struct load *l, bool bf16)
