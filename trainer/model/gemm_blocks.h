@@ -109,7 +109,7 @@ static int64_t parts(int64_t n, int64_t most)
 struct block {
     const struct gemm_product *p;
     struct span k, n;
-    int64_t row_panels, panels; /* of c, up and down and across */
+    int64_t row_panels; /* of c, up and down */
     bool pack_a, pack_b;
     float *room_a, *room_b;
 };
@@ -201,7 +201,6 @@ static void set_part(struct block *b, int64_t i)
     int64_t k_parts = parts(b->p->k, K_BLOCK) + (b->p->k == 0), n_part = i / k_parts;
     b->k = span_of(b->p->k, k_parts, i % k_parts);
     b->n = (struct span){n_part * N_BLOCK, least(N_BLOCK, b->p->n - n_part * N_BLOCK)};
-    b->panels = parts(b->n.size, TILE_COLUMNS);
 }
 
 static LANES_TARGET void multiply(const struct gemm_product *p, float *room)
