@@ -119,3 +119,13 @@ phases = ( { name = "heads"; until = "0.3run"; train = [ "heads.*" ]; lr = 5e-3;
            { name = "all"; until = "1.0run"; train = [ "*" ]; layer_decay = 0.95; warmup = "0.1phase"; } );
 END
 }
+
+# wait_steps DIR N: until so many steps are told, or the program in $job_pid has ended.
+wait_steps() {
+    local at
+    while kill -0 "$job_pid" 2>/dev/null; do
+        at=$(grep -cs '"event":"step"' "$1/metrics.jsonl")
+        [ "${at:-0}" -lt "$2" ] || return 0
+        sleep 0.01
+    done
+}

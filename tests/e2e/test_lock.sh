@@ -17,14 +17,6 @@ launch() {
     timeout -k 10 "$limit_s" "$@" </dev/null >"$out" 2>&1 &
     job_pid=$!
 }
-wait_step() { # wait_step DIR N: until so many steps are told, or the program has ended
-    local at
-    while kill -0 "$job_pid" 2>/dev/null; do
-        at=$(grep -cs '"event":"step"' "$1/metrics.jsonl")
-        [ "${at:-0}" -lt "$2" ] || return 0
-        sleep 0.01
-    done
-}
 holder_of() { cut -d ' ' -f 2 "$1/lock"; }
 endless="--set train.epochs=100000.0"
 
@@ -70,7 +62,7 @@ contains "... the one that left says so" <(cat a.out b.out) 'in use by another r
 # The old one is about to leave: the new one waits for it and goes on.
 launch first.out "$MTTRAIN" job.cfg -q --set run_dir=runs/handed
 old=$job_pid
-wait_step runs/handed 3
+wait_steps runs/handed 3
 kill -STOP "$old" "$(holder_of runs/handed)" # timeout's child is the holder
 kill -USR1 "$(holder_of runs/handed)"
 (sleep 1.5 && kill -CONT "$(holder_of runs/handed)" "$old") &
@@ -84,7 +76,7 @@ equal "... and the new one ends in the same bits" "$expected" "$(hash_of runs/ha
 # A stop ends the waiting.
 launch first.out "$MTTRAIN" job.cfg -q $endless --set run_dir=runs/wait
 first=$job_pid
-wait_step runs/wait 1
+wait_steps runs/wait 1
 launch second.out env SLURM_JOB_ID=1 SLURM_RESTART_COUNT=1 "$MTTRAIN" job.cfg -q --set run_dir=runs/wait
 second=$job_pid
 for _ in $(seq 200); do
@@ -103,7 +95,7 @@ wait "$first"
 # kill -9 leaves the record and no lock: the next start does not even ask.
 launch first.out "$MTTRAIN" job.cfg -q --set run_dir=runs/killed
 first=$job_pid
-wait_step runs/killed 3
+wait_steps runs/killed 3
 kill -KILL "$(pgrep -P "$first")"
 wait "$first" 2>/dev/null
 holds "kill -9 leaves a record" [ -s runs/killed/lock ]
@@ -151,7 +143,7 @@ if cc -shared -fPIC nolocks.c -o nolocks.so; then
     launch first.out env LD_PRELOAD="$work/nolocks.so" "$MTTRAIN" job.cfg -q $endless \
         --set run_dir=runs/nolocks --set 'train.save_every="100st"'
     first=$job_pid
-    wait_step runs/nolocks 3
+    wait_steps runs/nolocks 3
     contains "without locks: a warning" first.out 'keeps no locks: see to it that only one run'
     rc=0
     LD_PRELOAD=$work/nolocks.so alone job.cfg -q --set run_dir=runs/nolocks || rc=$?

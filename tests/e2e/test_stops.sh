@@ -17,14 +17,6 @@ launch() {
     timeout -k 10 "$limit_s" mpirun -np "$np" "$MTTRAIN" job.cfg "$@" </dev/null >launch.out 2>&1 &
     job_pid=$!
 }
-wait_step() { # wait_step DIR N: until so many steps are told, or the program has ended
-    local at
-    while kill -0 "$job_pid" 2>/dev/null; do
-        at=$(grep -cs '"event":"step"' "$1/metrics.jsonl")
-        [ "${at:-0}" -lt "$2" ] || return 0
-        sleep 0.01
-    done
-}
 a_rank() { # one process of the run in folder $1
     pgrep -f "$MTTRAIN job.cfg.* run_dir=$1" | while read -r pid; do
         [ "$(ps -o comm= -p "$pid")" != mttrain ] || echo "$pid"
@@ -38,7 +30,7 @@ resumes() { # resumes WHAT DIR
 for signal in USR2 TERM INT; do
     dir=runs/$signal
     launch 3 -q --set "run_dir=$dir"
-    wait_step "$dir" 5
+    wait_steps "$dir" 5
     kill "-$signal" "$(a_rank "$dir")"
     rc=0
     wait "$job_pid" || rc=$?
@@ -48,7 +40,7 @@ for signal in USR2 TERM INT; do
 done
 
 launch 2 -q --set run_dir=runs/command --set train.epochs=100000.0
-wait_step runs/command 5
+wait_steps runs/command 5
 alone ctl runs/command status --json && contains "ctl status tells what is done" out '"state": *"(training|evaluating|saving)"'
 alone ctl runs/command stop || fail "ctl stop: $(cat out)"
 rc=0
@@ -85,7 +77,7 @@ if cc -shared -fPIC slow.c -o slow.so; then
 
     slow 300000 --set run_dir=runs/twice &
     job_pid=$!
-    wait_step runs/twice 5
+    wait_steps runs/twice 5
     pid=$(a_rank runs/twice)
     kill -INT "$pid"
     for _ in $(seq 200); do
