@@ -12,6 +12,7 @@
 #include "comm/base/memory.h"
 #include "comm/world.h"
 #include "tests/support/test_dirs.h"
+#include "trainer/control.h"
 #include "trainer/phase_run.h"
 #include "trainer/run.h"
 #include "trainer/step.h"
@@ -76,6 +77,7 @@ static void count_step_allocations(int threads, const char *shard, const char *r
     assert_fine(mt_alloc(&run, 1, sizeof *run, "a run"));
     assert_fine(run_open(run, &world, path, &options));
     assert_fine(phase_run_enter(run));
+    control_close(run, NULL); /* its thread allocates, too: it writes status.json now and then */
     for (int step = 0; step < 2; step++) {
         assert_fine(train_step(run, &report));
         run->machine.step++;
@@ -114,6 +116,13 @@ static int64_t live_blocks(void)
     return stats.live_blocks;
 }
 
+static int64_t allocations(void)
+{
+    struct mt_memory_stats stats;
+    mt_memory_stats(&stats);
+    return stats.allocations;
+}
+
 static void a_whole_run_leaves_no_block(void **state)
 {
     (void)state;
@@ -148,7 +157,8 @@ static void a_run_that_fails_to_open_leaves_no_block(void **state)
     }
 }
 
-/* The n-th allocation fails, for n spread over the whole of opening and training. */
+/* The n-th allocation fails, for n spread over the whole of opening and training.  A run may do
+ * without what it asked for (commands, say), and then ends well. */
 static void an_allocation_that_fails_anywhere_leaves_no_block(void **state)
 {
     (void)state;
@@ -157,15 +167,17 @@ static void an_allocation_that_fails_anywhere_leaves_no_block(void **state)
     for (int64_t n = 1; n < 100000; n += 1 + n / 8) {
         test_dir_remove();
         const char *path = write_job(test_path("run"), 2, "false", "exact", "auto");
+        int64_t made = allocations();
         mt_memory_fail_after(n);
         mt_status st = train_job(&world, path, &options);
         mt_memory_fail_after(0);
+        made = allocations() - made;
         if (live_blocks() != before)
             fail_msg("allocation %lld failed: %lld blocks are left (%s)", (long long)n,
                      (long long)(live_blocks() - before), mt_error_peek()->message);
-        if (st == MT_OK)
-            break;
-        if (st != MT_NOMEM)
+        if (st == MT_OK && made < n - 1)
+            break; /* none was left to fail */
+        if (st != MT_OK && st != MT_NOMEM)
             fail_msg("allocation %lld failed: %s: %s", (long long)n, mt_status_name(st),
                      mt_error_peek()->message);
         failed++;
