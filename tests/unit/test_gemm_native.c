@@ -47,7 +47,8 @@ static void plain(const struct gemm_product *p)
 {
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->n; j++) {
-            float *c = &p->c[i * p->c_stride + j], sum = p->add ? *c : 0;
+            float *c = &p->c[i * p->c_stride + j];
+            float sum = p->add ? *c : p->bias ? p->bias[j] : 0;
             for (int64_t l = 0; l < p->k; l++)
                 sum =
                     fmaf(p->a[i * p->a_row + l * p->a_k], p->b[l * p->b_k + j * p->b_column], sum);
@@ -59,18 +60,19 @@ struct shape {
     int64_t m, n, k;
 };
 
-/* Every form of one shape: a, b transposed or not, added or not, views or whole matrices. */
-enum { FORMS = 16 };
+/* Every form of one shape: a, b transposed or not; added to what is there, to a bias, to nothing;
+ * views or whole matrices. */
+enum { FORMS = 24 };
 
 static void check_form(struct shape s, int form, const char *set)
 {
-    bool ta = form & 1, tb = form & 2, add = form & 4, view = form & 8;
+    bool ta = form & 1, tb = form & 2, view = form & 4, add = form / 8 == 1;
     int64_t a_stride = (ta ? s.m : s.k) + (view ? 3 : 0);
     int64_t b_stride = (tb ? s.k : s.n) + (view ? 5 : 0), c_stride = s.n + (view ? 7 : 0);
     float *a = numbers(elements(ta ? s.k : s.m, a_stride, view ? 3 : 0), 1);
     float *b = numbers(elements(tb ? s.n : s.k, b_stride, view ? 5 : 0), 2);
     int64_t c_count = elements(s.m, c_stride, view ? 7 : 0);
-    float *c = numbers(c_count, 3), *want = numbers(c_count, 3);
+    float *c = numbers(c_count, 3), *want = numbers(c_count, 3), *bias = numbers(s.n, 4);
     struct gemm_product p = {.c = want,
                              .c_stride = c_stride,
                              .a = a,
@@ -82,14 +84,15 @@ static void check_form(struct shape s, int form, const char *set)
                              .m = s.m,
                              .n = s.n,
                              .k = s.k,
-                             .add = add};
+                             .add = add,
+                             .bias = form / 8 == 2 ? bias : NULL};
     plain(&p);
     p.c = c;
-    gemm_native(&p);
+    gemm_native(&p, 1);
     if (memcmp(c, want, (size_t)c_count * sizeof *c) != 0)
         fail_msg("%s: other bits at m %lld, n %lld, k %lld, form %d", set, (long long)s.m,
                  (long long)s.n, (long long)s.k, form);
-    free(a), free(b), free(c), free(want);
+    free(a), free(b), free(c), free(want), free(bias);
 }
 
 static void check_shapes(const struct shape *shape, int count)
@@ -135,10 +138,17 @@ static void a_product_without_rows_or_columns_writes_nothing(void **state)
 {
     (void)state;
     float x = 5;
-    struct gemm_product p = {&x, 500, NULL, 3, 1, NULL, 500, 1, 0, 500, 3, false};
-    gemm_native(&p);
+    struct gemm_product p = {.c = &x,
+                             .c_stride = 500,
+                             .a_row = 3,
+                             .a_k = 1,
+                             .b_k = 500,
+                             .b_column = 1,
+                             .n = 500,
+                             .k = 3};
+    gemm_native(&p, 1);
     p.m = 3, p.n = 0;
-    gemm_native(&p);
+    gemm_native(&p, 1);
     assert_true(x == 5);
 }
 
@@ -149,8 +159,18 @@ static void parts_of_a_product_have_the_bits_of_the_whole(void **state)
     enum { M = 75, N = 90, K = 410 };
     float *a = numbers(M * K, 1), *b = numbers(K * N, 2), *whole = numbers(M * N, 3);
     float *part = numbers(M * N, 3);
-    struct gemm_product p = {whole, N, a, K, 1, b, N, 1, M, N, K, false};
-    gemm_native(&p);
+    struct gemm_product p = {.c = whole,
+                             .c_stride = N,
+                             .a = a,
+                             .a_row = K,
+                             .a_k = 1,
+                             .b = b,
+                             .b_k = N,
+                             .b_column = 1,
+                             .m = M,
+                             .n = N,
+                             .k = K};
+    gemm_native(&p, 1);
     for (int set = 0; set < SETS; set++) {
         if (!force(set))
             continue;
@@ -160,7 +180,7 @@ static void parts_of_a_product_have_the_bits_of_the_whole(void **state)
                 q.c = part, q.a = a + i * K, q.b = b + j;
                 q.m = i + 1 + i / 2 < M ? 1 + i / 2 : M - i;
                 q.n = j + 1 + j / 2 < N ? 1 + j / 2 : N - j;
-                gemm_native(&q);
+                gemm_native(&q, 1);
                 for (int64_t r = 0; r < q.m; r++)
                     assert_memory_equal(part + r * N, whole + (i + r) * N + j,
                                         (size_t)q.n * sizeof *part);
@@ -168,6 +188,52 @@ static void parts_of_a_product_have_the_bits_of_the_whole(void **state)
     }
     assert_true(gemm_native_force(NULL));
     free(a), free(b), free(whole), free(part);
+}
+
+enum { MANY_ROWS = 131, MANY_K = 500, MANY = 3 };
+
+static void check_products_of_one_a(bool transposed)
+{
+    static const int64_t n[MANY] = {1700, 40, 768};
+    float *a = numbers((int64_t)MANY_ROWS * MANY_K, 1);
+    struct gemm_product p[MANY], alone;
+    for (int i = 0; i < MANY; i++) {
+        p[i] = (struct gemm_product){.c = numbers(MANY_ROWS * n[i], 9),
+                                     .c_stride = n[i],
+                                     .a = a,
+                                     .a_row = transposed ? 1 : MANY_K,
+                                     .a_k = transposed ? MANY_ROWS : 1,
+                                     .b = numbers(n[i] * MANY_K, (uint64_t)(2 + i)),
+                                     .b_k = i == 1 ? n[i] : 1,
+                                     .b_column = i == 1 ? 1 : MANY_K,
+                                     .m = MANY_ROWS,
+                                     .n = n[i],
+                                     .k = MANY_K,
+                                     .bias = i == 2 ? a : NULL};
+    }
+    gemm_native(p, MANY);
+    for (int i = 0; i < MANY; i++) {
+        size_t bytes = (size_t)(MANY_ROWS * n[i]) * sizeof(float);
+        alone = p[i];
+        alone.c = numbers(MANY_ROWS * n[i], 9);
+        plain(&alone);
+        assert_memory_equal(alone.c, p[i].c, bytes);
+        free(alone.c), free(p[i].c);
+        free((void *)(uintptr_t)p[i].b);
+    }
+    free(a);
+}
+
+static void products_of_one_a_are_as_if_alone(void **state)
+{
+    (void)state;
+    for (int set = 0; set < SETS; set++) {
+        if (!force(set))
+            continue;
+        check_products_of_one_a(false);
+        check_products_of_one_a(true);
+    }
+    assert_true(gemm_native_force(NULL));
 }
 
 enum { THREADS = 80, SIDE = 70 };
@@ -180,7 +246,7 @@ static void *multiply_often(void *context)
     void *differs = NULL;
     p.c = c;
     for (int i = 0; i < 20; i++) {
-        gemm_native(&p);
+        gemm_native(&p, 1);
         if (memcmp(c, first->c, sizeof *c * SIDE * SIDE) != 0)
             differs = context;
     }
@@ -188,14 +254,24 @@ static void *multiply_often(void *context)
     return differs;
 }
 
-static void more_threads_than_rooms_do_not_disturb_each_other_or_allocate(void **state)
+static void many_threads_do_not_disturb_each_other_or_allocate(void **state)
 {
     (void)state;
     float *a = numbers(SIDE * SIDE, 1), *b = numbers(SIDE * SIDE, 2), *c = numbers(SIDE * SIDE, 3);
-    struct gemm_product p = {c, SIDE, a, SIDE, 1, b, 1, SIDE, SIDE, SIDE, SIDE, false};
+    struct gemm_product p = {.c = c,
+                             .c_stride = SIDE,
+                             .a = a,
+                             .a_row = SIDE,
+                             .a_k = 1,
+                             .b = b,
+                             .b_k = 1,
+                             .b_column = SIDE,
+                             .m = SIDE,
+                             .n = SIDE,
+                             .k = SIDE};
     struct mt_memory_stats before, after;
     pthread_t thread[THREADS];
-    gemm_native(&p);
+    gemm_native(&p, 1);
     mt_memory_stats(&before);
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, multiply_often, &p), 0);
@@ -230,7 +306,8 @@ int main(void)
         cmocka_unit_test(an_empty_sum_is_zero_or_what_was_there),
         cmocka_unit_test(a_product_without_rows_or_columns_writes_nothing),
         cmocka_unit_test(parts_of_a_product_have_the_bits_of_the_whole),
-        cmocka_unit_test(more_threads_than_rooms_do_not_disturb_each_other_or_allocate),
+        cmocka_unit_test(products_of_one_a_are_as_if_alone),
+        cmocka_unit_test(many_threads_do_not_disturb_each_other_or_allocate),
         cmocka_unit_test(a_set_that_is_not_there_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,6 @@
  */
 #include "trainer/model/activation.h"
 
-#include "trainer/model/bf16.h"
 #include "trainer/model/kernel.h"
 #include "trainer/model/vector_math.h"
 
@@ -49,17 +48,13 @@ static inline struct point at_tanh(real x)
 }
 
 #define ACTIVATION_LOOPS(name)                                                                     \
-    static KERNEL void forward_##name(int64_t F, const real *restrict bias, real *restrict u,      \
-                                      real *restrict g)                                            \
+    static KERNEL void values_##name(int64_t count, const real *restrict u, real *restrict g)      \
     {                                                                                              \
-        for (int64_t j = 0; j < F; j++) {                                                          \
-            real x = u[j] + bias[j];                                                               \
-            u[j] = x;                                                                              \
-            g[j] = at_##name(x).value;                                                             \
-        }                                                                                          \
+        for (int64_t j = 0; j < count; j++)                                                        \
+            g[j] = at_##name(u[j]).value;                                                          \
     }                                                                                              \
-    static KERNEL void backward_##name(int64_t F, const real *restrict u, real *restrict g,        \
-                                       real *restrict d, real *restrict dbias)                     \
+    static KERNEL void gradients_##name(int64_t F, const real *restrict u, real *restrict g,       \
+                                        real *restrict d, real *restrict dbias)                    \
     {                                                                                              \
         for (int64_t j = 0; j < F; j++) {                                                          \
             struct point p = at_##name(u[j]);                                                      \
@@ -86,42 +81,29 @@ ACTIVATION_LOOPS(silu)
 ACTIVATION_LOOPS(tanh)
 
 static const struct {
-    void (*forward)(int64_t F, const real *bias, real *u, real *g);
-    void (*backward)(int64_t F, const real *u, real *g, real *d, real *dbias);
+    void (*values)(int64_t count, const real *u, real *g);
+    void (*gradients)(int64_t F, const real *u, real *g, real *d, real *dbias);
     void (*slopes)(int64_t count, const real *u, real *g, real *d);
 } loops[ACT_COUNT] = {
-    [ACT_GELU] = {forward_gelu, backward_gelu, slopes_gelu},
-    [ACT_GELU_NEW] = {forward_gelu_new, backward_gelu_new, slopes_gelu_new},
-    [ACT_RELU] = {forward_relu, backward_relu, slopes_relu},
-    [ACT_SILU] = {forward_silu, backward_silu, slopes_silu},
-    [ACT_TANH] = {forward_tanh, backward_tanh, slopes_tanh},
+    [ACT_GELU] = {values_gelu, gradients_gelu, slopes_gelu},
+    [ACT_GELU_NEW] = {values_gelu_new, gradients_gelu_new, slopes_gelu_new},
+    [ACT_RELU] = {values_relu, gradients_relu, slopes_relu},
+    [ACT_SILU] = {values_silu, gradients_silu, slopes_silu},
+    [ACT_TANH] = {values_tanh, gradients_tanh, slopes_tanh},
 };
 
-void activation_forward(enum activation a, int64_t rows, int64_t F, const real *bias, real *u,
-                        struct activation_out g)
+void activation_values(enum activation a, int64_t count, const real *u, real *g)
 {
-    for (int64_t i = 0; i < rows; i++) {
-        real *row = g.rounded ? g.at : g.at + i * F;
-        loops[a].forward(F, bias, u + i * F, row);
-        if (g.rounded)
-            bf16_round(g.rounded + i * F, row, F);
-    }
-}
-
-void activation_backward(enum activation a, int64_t rows, int64_t F, const real *u,
-                         struct activation_out g, real *d, uint16_t *du16, real *dbias)
-{
-    for (int64_t i = 0; i < rows; i++) {
-        real *row = g.rounded ? g.at : g.at + i * F;
-        loops[a].backward(F, u + i * F, row, d + i * F, dbias);
-        if (g.rounded)
-            bf16_round(g.rounded + i * F, row, F);
-        if (du16)
-            bf16_round(du16 + i * F, d + i * F, F);
-    }
+    loops[a].values(count, u, g);
 }
 
 void activation_slopes(enum activation a, int64_t count, const real *u, real *g, real *d)
 {
     loops[a].slopes(count, u, g, d);
+}
+
+void activation_gradients(enum activation a, int64_t F, const real *u, real *g, real *d,
+                          real *dbias)
+{
+    loops[a].gradients(F, u, g, d, dbias);
 }

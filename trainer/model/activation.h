@@ -1,7 +1,8 @@
 /*
- * activation: the feed-forward block's nonlinearity, fused with the bias before it.
+ * activation: the feed-forward block's nonlinearity.
  *
- * Backward keeps only the pre-activation u and makes the activation again from it.
+ * Backward keeps only the pre-activation u and makes the activation again from it, with the bits it
+ * had.
  */
 #ifndef MT_MODEL_ACTIVATION_H
 #define MT_MODEL_ACTIVATION_H
@@ -11,25 +12,15 @@
 #include "io/bert_config.h"
 #include "trainer/model/real.h"
 
-/* Where act(u) goes: at[rows,F]; or, where rounded is not NULL, rounded[rows,F] in bf16, and at[F]
- * is room for one row. */
-struct activation_out {
-    real *at;
-    uint16_t *rounded;
-};
+/* Local.  g[count] = act(u).  gelu is x Phi(x) (Hendrycks and Gimpel 2016), gelu_new their tanh
+ * approximation, silu x / (1 + exp(-x)). */
+void activation_values(enum activation a, int64_t count, const real *u, real *g);
 
-/* Local.  u[rows,F] += bias[F]; g[rows,F] = act(u).  gelu is x Phi(x) (Hendrycks and Gimpel 2016),
- * gelu_new their tanh approximation, silu x / (1 + exp(-x)). */
-void activation_forward(enum activation a, int64_t rows, int64_t F, const real *bias, real *u,
-                        struct activation_out g);
-
-/* Local.  From u (bias included): g = act(u) again, the same bits as in forward; in place
- * d: dg -> du = dg act'(u), with its rounded copy in du16[rows,F] where that is not NULL; adds the
- * column sums of du into dbias[F]. */
-void activation_backward(enum activation a, int64_t rows, int64_t F, const real *u,
-                         struct activation_out g, real *d, uint16_t *du16, real *dbias);
-
-/* Local.  The same of a few numbers: g[count] = act(u), d[count] *= act'(u). */
+/* Local.  The same, and in place d: dg -> du = dg act'(u). */
 void activation_slopes(enum activation a, int64_t count, const real *u, real *g, real *d);
+
+/* Local.  One row of both: g = act(u), du, and adds du into dbias[F]. */
+void activation_gradients(enum activation a, int64_t F, const real *u, real *g, real *d,
+                          real *dbias);
 
 #endif

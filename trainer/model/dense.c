@@ -237,6 +237,34 @@ static void activation_finish_backward(void *context, real *sums, int64_t row, i
         add(c->dbias + column, sums + r * PANEL, columns);
 }
 
+/* act(u + bias) as a rounded operand, by way of one row in float. */
+static struct operand round_activation(const struct dense *d, const struct dense_activation *a,
+                                       int64_t F)
+{
+    const real *bias = weights_at(d->w, a->bias);
+    for (int64_t row = 0; row < d->N; row++) {
+        add(a->u + row * F, bias, F);
+        activation_values(a->act, F, a->u + row * F, a->room);
+        bf16_round(d->room->a + row * F, a->room, F);
+    }
+    timing_mark(TIMING_ACTIVATION);
+    return (struct operand){NULL, d->room->a, false};
+}
+
+static struct dense_activation_gradients round_activation_backward(const struct dense *d,
+                                                                   const struct dense_activation *a,
+                                                                   int64_t F, real *dg, real *dbias)
+{
+    for (int64_t row = 0; row < d->N; row++) {
+        activation_gradients(a->act, F, a->u + row * F, a->room, dg + row * F, dbias);
+        bf16_round(d->room->b + row * F, a->room, F);
+        bf16_round(d->room->a + row * F, dg + row * F, F);
+    }
+    timing_mark(TIMING_ACTIVATION);
+    return (struct dense_activation_gradients){{NULL, d->room->b, false},
+                                               {NULL, d->room->a, false}};
+}
+
 struct operand dense_activation_forward(const struct dense *d, const struct dense_activation *a,
                                         struct operand x, int64_t in, int64_t F)
 {
@@ -249,11 +277,16 @@ struct operand dense_activation_forward(const struct dense *d, const struct dens
         timing_mark(TIMING_PRODUCTS);
         return (struct operand){NULL, to.g, false};
     }
-    struct activation_out g = {a->room, d->room->a};
-    dense_forward(d, a->u, x, a->weight, in, F);
-    activation_forward(a->act, d->N, F, bias, a->u, g);
+    if (in_bf16(d)) {
+        dense_forward(d, a->u, x, a->weight, in, F);
+        return round_activation(d, a, F);
+    }
+    struct gemm_layer layer = {a->u, weights_at(d->w, a->weight), bias, F};
+    gemm_forward_layers(&layer, 1, x.at, d->N, in);
+    timing_mark(TIMING_PRODUCTS);
+    activation_values(a->act, d->N * F, a->u, a->room);
     timing_mark(TIMING_ACTIVATION);
-    return (struct operand){g.rounded ? NULL : g.at, g.rounded, false};
+    return (struct operand){a->room, NULL, false};
 }
 
 /* act(u) alone. */
@@ -294,11 +327,12 @@ struct dense_activation_gradients dense_activation_backward(const struct dense *
         memset(dg, 0, (size_t)(d->N * F) * sizeof *dg);
     else
         dense_backward_input(d, dg, false, dy, weight_above, F, out);
-    struct activation_out g = {a->room, d->room->b};
-    activation_backward(a->act, d->N, F, a->u, g, dg, d->room->a, dbias);
+    if (in_bf16(d))
+        return round_activation_backward(d, a, F, dg, dbias);
+    for (int64_t at = 0; at < d->N * F; at += F)
+        activation_gradients(a->act, F, a->u + at, a->room + at, dg + at, dbias);
     timing_mark(TIMING_ACTIVATION);
-    return (struct dense_activation_gradients){{g.rounded ? NULL : g.at, g.rounded, false},
-                                               {dg, d->room->a, false}};
+    return (struct dense_activation_gradients){{a->room, NULL, false}, {dg, NULL, false}};
 }
 
 static void round_weights(const struct dense *d, const struct dense_triple *t, int64_t H)
@@ -338,14 +372,14 @@ void dense_triple_forward(const struct dense *d, const struct mixed_rows y[3], s
         timing_mark(TIMING_ROUNDING);
         return;
     }
-    for (int i = 0; i < 3; i++) {
-        const real *b = weights_at(d->w, t->bias[i]);
-        gemm_forward(y[i].full, x.at, weights_at(d->w, t->weight[i]), d->N, H, H);
-        timing_mark(TIMING_PRODUCTS);
-        for (int64_t row = 0; row < d->N; row++)
-            add(y[i].full + row * H, b, H);
-        timing_mark(TIMING_OTHER);
-    }
+    struct gemm_layer layer[3];
+    for (int i = 0; i < 3; i++)
+        layer[i] = (struct gemm_layer){.y = y[i].full,
+                                       .w = weights_at(d->w, t->weight[i]),
+                                       .bias = weights_at(d->w, t->bias[i]),
+                                       .out = H};
+    gemm_forward_layers(layer, 3, x.at, d->N, H);
+    timing_mark(TIMING_PRODUCTS);
 }
 
 /* Rows of dy side by side in bf16, and their sums in float. */

@@ -121,44 +121,78 @@ struct gemm_view {
     bool transposed; /* the product uses its transpose */
 };
 
-#if !defined(MT_REAL_double)
-static void multiply_native(real *c, bool adds, struct gemm_view a, struct gemm_view b, int64_t m,
-                            int64_t n, int64_t k)
-{
-    gemm_native(&(struct gemm_product){.c = c,
-                                       .c_stride = n,
-                                       .a = a.at,
-                                       .a_row = a.transposed ? 1 : a.stride,
-                                       .a_k = a.transposed ? a.stride : 1,
-                                       .b = b.at,
-                                       .b_k = b.transposed ? 1 : b.stride,
-                                       .b_column = b.transposed ? b.stride : 1,
-                                       .m = m,
-                                       .n = n,
-                                       .k = k,
-                                       .add = adds});
-}
-#endif
+/* c[m,n] = op(a) op(b) + bias, or adds op(a) op(b) to c. */
+struct product {
+    real *c;
+    bool adds;
+    struct gemm_view a, b;
+    int64_t m, n, k;
+    const real *bias; /* NULL: none */
+};
 
-/* c[m,n] = op(a) op(b), or adds that to c. */
-static void multiply(real *c, bool adds, struct gemm_view a, struct gemm_view b, int64_t m,
-                     int64_t n, int64_t k)
+static bool by_native(void)
 {
 #if defined(MT_REAL_double)
-    cblas_dgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
-                b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, 1, a.at,
-                (int)a.stride, b.at, (int)b.stride, adds ? 1 : 0, c, (int)n);
+    return false;
 #else
-    if (library() == NATIVE)
-        multiply_native(c, adds, a, b, m, n, k);
-    else if (library() == ONEDNN)
-        gemm_dnnl_float(c, n, adds, (struct gemm_dnnl_matrix){a.at, a.stride, a.transposed},
-                        (struct gemm_dnnl_matrix){b.at, b.stride, b.transposed}, m, n, k);
-    else
-        cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
-                    b.transposed ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, 1, a.at,
-                    (int)a.stride, b.at, (int)b.stride, adds ? 1 : 0, c, (int)n);
+    return library() == NATIVE;
 #endif
+}
+
+/* One product, or several of the same a. */
+static void multiply_native(const struct product *p, int count)
+{
+#if defined(MT_REAL_double)
+    (void)p, (void)count;
+#else
+    struct gemm_product all[GEMM_LAYERS] = {{0}};
+    for (int i = 0; i < count; i++, p++)
+        all[i] = (struct gemm_product){.c = p->c,
+                                       .c_stride = p->n,
+                                       .a = p->a.at,
+                                       .a_row = p->a.transposed ? 1 : p->a.stride,
+                                       .a_k = p->a.transposed ? p->a.stride : 1,
+                                       .b = p->b.at,
+                                       .b_k = p->b.transposed ? 1 : p->b.stride,
+                                       .b_column = p->b.transposed ? p->b.stride : 1,
+                                       .m = p->m,
+                                       .n = p->n,
+                                       .k = p->k,
+                                       .add = p->adds,
+                                       .bias = p->bias};
+    gemm_native(all, count);
+#endif
+}
+
+static void multiply_by_library(const struct product *p)
+{
+    const struct gemm_view *a = &p->a, *b = &p->b;
+#if defined(MT_REAL_double)
+    cblas_dgemm(CblasRowMajor, a->transposed ? CblasTrans : CblasNoTrans,
+                b->transposed ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n, (int)p->k, 1,
+                a->at, (int)a->stride, b->at, (int)b->stride, p->adds ? 1 : 0, p->c, (int)p->n);
+#else
+    if (library() == ONEDNN)
+        gemm_dnnl_float(
+            p->c, p->n, p->adds, (struct gemm_dnnl_matrix){a->at, a->stride, a->transposed},
+            (struct gemm_dnnl_matrix){b->at, b->stride, b->transposed}, p->m, p->n, p->k);
+    else
+        cblas_sgemm(CblasRowMajor, a->transposed ? CblasTrans : CblasNoTrans,
+                    b->transposed ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n, (int)p->k, 1,
+                    a->at, (int)a->stride, b->at, (int)b->stride, p->adds ? 1 : 0, p->c, (int)p->n);
+#endif
+    for (int64_t i = 0; p->bias && i < p->m; i++)
+        for (int64_t j = 0; j < p->n; j++)
+            p->c[i * p->n + j] += p->bias[j];
+}
+
+/* Products that have a, m and k in common. */
+static void multiply(const struct product *p, int count)
+{
+    if (by_native())
+        multiply_native(p, count);
+    for (int i = 0; i < count && !by_native(); i++)
+        multiply_by_library(&p[i]);
 }
 
 static struct gemm_view whole(const real *at, int64_t columns, bool transposed)
@@ -168,19 +202,48 @@ static struct gemm_view whole(const real *at, int64_t columns, bool transposed)
 
 void gemm_forward(real *y, const real *x, const real *w, int64_t rows, int64_t in, int64_t out)
 {
-    multiply(y, false, whole(x, in, false), whole(w, in, true), rows, out, in);
+    gemm_forward_layers(&(struct gemm_layer){.y = y, .w = w, .out = out}, 1, x, rows, in);
+}
+
+void gemm_forward_layers(const struct gemm_layer *layer, int count, const real *x, int64_t rows,
+                         int64_t in)
+{
+    struct product all[GEMM_LAYERS] = {{0}};
+    for (int i = 0; i < count; i++)
+        all[i] = (struct product){.c = layer[i].y,
+                                  .a = whole(x, in, false),
+                                  .b = whole(layer[i].w, in, true),
+                                  .m = rows,
+                                  .n = layer[i].out,
+                                  .k = in,
+                                  .bias = layer[i].bias};
+    multiply(all, count);
 }
 
 void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int64_t rows,
                          int64_t in, int64_t out)
 {
-    multiply(dx, add, whole(dy, out, false), whole(w, in, false), rows, in, out);
+    multiply(&(struct product){.c = dx,
+                               .adds = add,
+                               .a = whole(dy, out, false),
+                               .b = whole(w, in, false),
+                               .m = rows,
+                               .n = in,
+                               .k = out},
+             1);
 }
 
 void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows, int64_t in,
                           int64_t out)
 {
-    multiply(dw, true, whole(dy, out, true), whole(x, in, false), out, in, rows);
+    multiply(&(struct product){.c = dw,
+                               .adds = true,
+                               .a = whole(dy, out, true),
+                               .b = whole(x, in, false),
+                               .m = out,
+                               .n = in,
+                               .k = rows},
+             1);
 }
 
 static struct gemm_amx_matrix half(const uint16_t *at, int64_t columns, bool transposed)

@@ -56,6 +56,19 @@ bool gemm_by_amx(void);
 /* Local.  y[rows,out] = x[rows,in] w^T. */
 void gemm_forward(real *y, const real *x, const real *w, int64_t rows, int64_t in, int64_t out);
 
+/* One of several dense layers of one input. */
+enum { GEMM_LAYERS = 3 };
+struct gemm_layer {
+    real *y;          /* [rows,out] */
+    const real *w;    /* [out,in] */
+    const real *bias; /* [out]; NULL: none */
+    int64_t out;
+};
+
+/* Local.  y = x[rows,in] w^T + bias of each of layer[count], at most GEMM_LAYERS. */
+void gemm_forward_layers(const struct gemm_layer *layer, int count, const real *x, int64_t rows,
+                         int64_t in);
+
 /* Local.  dx[rows,in] = dy[rows,out] w, or adds that to dx. */
 void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int64_t rows,
                          int64_t in, int64_t out);

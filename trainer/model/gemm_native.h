@@ -2,9 +2,9 @@
  * gemm_native: float products of our own, for gemm.c and for kernels that stand on gemm_tile.h.
  *
  * Bits: every element of c is ONE chain of fused multiply-adds over k in ascending order, which
- * begins with +0 or, where the product is added, with the element.  So an element depends on its
- * row of a and its column of b alone: not on the rows and columns around it, nor on alignment,
- * blocks, threads, or the instruction set.
+ * begins with +0, with its column's bias or, where the product is added, with the element.  So an
+ * element depends on its row of a and its column of b alone: not on the rows and columns around it,
+ * nor on alignment, blocks, threads, or the instruction set.
  */
 #ifndef MT_MODEL_GEMM_NATIVE_H
 #define MT_MODEL_GEMM_NATIVE_H
@@ -23,6 +23,7 @@ struct gemm_product {
     int64_t b_k, b_column;
     int64_t m, n, k;
     bool add;
+    const float *bias; /* [n], added to each row; NULL: none; not where add */
 };
 
 /* Local.  Whether the processor multiplies and adds in one operation of a set known here; where
@@ -36,15 +37,14 @@ const char *gemm_native_set(void);
  * changed, where the processor or the program lacks it. */
 bool gemm_native_force(const char *set);
 
-/* Local.  Any thread. */
-void gemm_native(const struct gemm_product *p);
+/* Local.  Any thread.  `count` products that have a, m and k in common: a is packed once for all of
+ * them.  Packs in the thread's workspace.h. */
+void gemm_native(const struct gemm_product *p, int64_t count);
 
-/* The sets; `room` has GEMM_ROOM_BYTES, aligned to a cache line.  Where the program has no such set
- * it traps.  For gemm_native.c. */
-enum { GEMM_ROOM_BYTES = 2 << 20 };
-void gemm_avx512(const struct gemm_product *p, float *room);
-void gemm_avx2(const struct gemm_product *p, float *room);
-void gemm_neon(const struct gemm_product *p, float *room);
-void gemm_portable(const struct gemm_product *p, float *room);
+/* The sets.  Where the program has no such set it traps.  For gemm_native.c. */
+void gemm_avx512(const struct gemm_product *p, int64_t count);
+void gemm_avx2(const struct gemm_product *p, int64_t count);
+void gemm_neon(const struct gemm_product *p, int64_t count);
+void gemm_portable(const struct gemm_product *p, int64_t count);
 
 #endif

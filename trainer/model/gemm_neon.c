@@ -7,16 +7,16 @@
 /* before what stands on it */
 #include "trainer/model/gemm_blocks.h"
 
-LANES_TARGET void gemm_neon(const struct gemm_product *p, float *room)
+LANES_TARGET void gemm_neon(const struct gemm_product *p, int64_t count)
 {
-    multiply(p, room);
+    multiply(p, count);
 }
 
 #else
 
-void gemm_neon(const struct gemm_product *p, float *room)
+void gemm_neon(const struct gemm_product *p, int64_t count)
 {
-    (void)p, (void)room;
+    (void)p, (void)count;
     __builtin_trap();
 }
 

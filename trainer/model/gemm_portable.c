@@ -3,7 +3,7 @@
 /* before what stands on it */
 #include "trainer/model/gemm_blocks.h"
 
-void gemm_portable(const struct gemm_product *p, float *room)
+void gemm_portable(const struct gemm_product *p, int64_t count)
 {
-    multiply(p, room);
+    multiply(p, count);
 }

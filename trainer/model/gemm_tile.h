@@ -39,6 +39,7 @@ struct tile {
     int64_t k;
     int64_t last;        /* columns of the last vector, 1 .. LANES */
     bool add;            /* the chains begin with c */
+    const float *bias;   /* or with this, [columns]; NULL: with 0 */
     const float *next_c; /* a tile like c that is fetched meanwhile, or NULL */
     const float
         *next_a; /* what will be packed: fetched one line every TILE_STEP, next_step apart */
@@ -52,13 +53,13 @@ enum { TILE_STEP = 16, TILE_AHEAD = 8, TILE_LINE = 16 };
 LANES_INLINE void tile_begin(lanes sum[TILE_ROWS][TILE_VECTORS], const struct tile *t,
                              const int rows, const int vectors, const bool part, const bool add)
 {
-    const float *c = t->c;
-    const int64_t c_stride = t->c_stride;
+    const float *c = add ? t->c : t->bias;
+    const int64_t c_stride = add ? t->c_stride : 0;
     TILE_UNROLL
     for (int i = 0; i < rows; i++, c += c_stride) {
         TILE_UNROLL
         for (int v = 0; v < vectors; v++) {
-            if (!add)
+            if (!c)
                 sum[i][v] = lanes_set(0);
             else if (part && v == vectors - 1)
                 sum[i][v] = lanes_load_part(c + v * LANES, lanes_first(t->last));
