@@ -42,6 +42,25 @@ static void exp_of_vectors_is_within_2e_7_relative(void **state)
     assert_true(edge[3] > 1e38f);
 }
 
+static void folds_add_and_compare_as_rows_do(void **state)
+{
+    (void)state;
+    vector sum[VECTOR_LANES], largest[VECTOR_LANES];
+    float row[VECTOR_LANES][ROW_LANES] = {{0}}, got[2][VECTOR_LANES];
+    for (int i = 0; i < VECTOR_LANES; i++) {
+        for (int l = 0; l < VECTOR_LANES; l++)
+            row[i][l] = sinf((float)(i * VECTOR_LANES + l)) * (float)(1 << l % 13);
+        sum[i] = largest[i] = vector_load(row[i]);
+    }
+    vector_store(got[0], vector_fold_sum(sum));
+    vector_store(got[1], vector_fold_largest(largest));
+    for (int i = 0; i < VECTOR_LANES; i++) {
+        float most = row_maximum(row[i], VECTOR_LANES); /* before lanes are added up in place */
+        assert_true(got[0][i] == row_fold_sum(row[i]));
+        assert_true(got[1][i] == most);
+    }
+}
+
 static void exp_saturates(void **state)
 {
     (void)state;
@@ -119,6 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exp_is_within_2e_7_relative),
         cmocka_unit_test(exp_of_vectors_is_within_2e_7_relative),
+        cmocka_unit_test(folds_add_and_compare_as_rows_do),
         cmocka_unit_test(exp_saturates),
         cmocka_unit_test(tanh_is_within_its_errors),
         cmocka_unit_test(normal_is_within_its_errors),

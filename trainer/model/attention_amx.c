@@ -157,13 +157,9 @@ void attention_amx_forward(const struct attention_head *h, uint16_t *context)
         multiply_across(h, r.rows.scores, q + i * h->H, k, n);
         const uint16_t *lanes = lanes_of(h, &r.rows, i, n);
         real scale[ATTENTION_BLOCK_AMX];
-        for (int64_t t = 0; t < n; t++) {
-            real *s = r.rows.scores + t * stride, max = maximum_of(&r.rows, s);
-            scale[t] = 1 / exponentials(h, &r.rows, s, max, lanes ? lanes + t * h->T : NULL);
-            h->row_max[(i + t) * h->A] = max;
-            h->row_scale[(i + t) * h->A] = scale[t];
+        softmax_forward(h, &r.rows, r.rows.scores, stride, i, n, lanes, scale);
+        for (int64_t t = 0; t < n; t++)
             scale[t] *= lanes ? h->drop->scale : 1;
-        }
         struct scaled to = {context + i * h->H, h->H, scale};
         gemm_amx((struct gemm_amx_result){finish_scaled, &to}, scores_of(h, r.rows.scores, false),
                  rows_of(h, v, false), n, h->D, h->T);
@@ -184,12 +180,10 @@ void attention_amx_backward(const struct attention_head *h, const uint16_t *cont
         multiply_across(h, scores, q + at, k, n);
         multiply_across(h, dscores, d + at, v, n);
         const uint16_t *lanes = lanes_of(h, &r.rows, i, n);
-        for (int64_t t = 0; t < n; t++) {
-            int64_t row = at + t * h->H;
-            real slope = half_row_dot(d + row, context + row, h->D) * h->scale;
-            softmax_backward(h, &r.rows, scores + t * stride, dscores + t * stride, i + t, slope,
-                             lanes ? lanes + t * h->T : NULL);
-        }
+        real slope[ATTENTION_BLOCK_AMX];
+        for (int64_t t = 0; t < n; t++)
+            slope[t] = half_row_dot(d + at + t * h->H, context + at + t * h->H, h->D) * h->scale;
+        softmax_backward(h, &r.rows, scores, dscores, stride, i, n, lanes, slope);
         multiply_add(h, dv, r.dv, scores, d + at, i, n);
         multiply_add(h, dk, r.dk, dscores, q + at, i, n);
         struct summed dq = {d + at, h->H, NULL, 0, true, true};

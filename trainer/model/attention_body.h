@@ -160,6 +160,31 @@ static void multiply_add(const struct attention_head *h, const struct room *r,
     tile_multiply(&g, true, ahead);
 }
 
+/* slope[n in whole vectors]: each row of dcontext[n,Dp] times that of context[n,D]. */
+static void multiply_rows(const struct attention_head *h, real *slope, const real *dcontext,
+                          int64_t Dp, const real *context, int64_t n)
+{
+    vector row[VECTOR_LANES];
+    for (int l = 0; l < VECTOR_LANES; l++)
+        row[l] = vector_all(0);
+    for (int64_t t = 0; t < n; t += VECTOR_LANES) {
+        int64_t rows = n - t < VECTOR_LANES ? n - t : VECTOR_LANES;
+        for (int64_t l = 0; l < rows; l++, dcontext += Dp, context += h->H) {
+            vector sum[CHUNK];
+            for (int c = 0; c < CHUNK; c++)
+                sum[c] = vector_all(0);
+            for (int64_t j = 0; j < h->D; j += VECTOR_LANES) {
+                int c = (int)(j / VECTOR_LANES % CHUNK);
+                vector x = h->D - j < VECTOR_LANES ? vector_load_part(context + j, h->D - j)
+                                                   : vector_load(context + j);
+                sum[c] = sum[c] + vector_load(dcontext + j) * x;
+            }
+            row[l] = chunk_sum(sum);
+        }
+        vector_store(slope + t, vector_fold_sum(row));
+    }
+}
+
 static void head_forward(const struct attention_head *h, real *context)
 {
     struct room r = room_of(h);
@@ -172,12 +197,7 @@ static void head_forward(const struct attention_head *h, real *context)
         multiply_across(h, &r, &ahead, r.scores, r.query, n, r.kt);
         const uint16_t *lanes = lanes_of(h, &r, i, n);
         real scale[ATTENTION_BLOCK];
-        for (int64_t t = 0; t < n; t++) {
-            real *s = r.scores + t * r.Tp, max = maximum_of(&r, s);
-            scale[t] = 1 / exponentials(h, &r, s, max, lanes ? lanes + t * h->T : NULL);
-            h->row_max[(i + t) * h->A] = max;
-            h->row_scale[(i + t) * h->A] = scale[t];
-        }
+        softmax_forward(h, &r, r.scores, r.Tp, i, n, lanes, scale);
         multiply_down(h, &r, &ahead, r.out, r.scores, n);
         for (int64_t t = 0; t < n; t++)
             copy_out_row(h, context + (i + t) * h->H, r.out + t * r.Dp,
@@ -203,11 +223,9 @@ static void head_backward(const struct attention_head *h, const real *context, r
         multiply_across(h, &r, &ahead, r.scores, r.query, n, r.kt);
         multiply_across(h, &r, &ahead, r.dscores, r.dcontext, n, r.vt);
         const uint16_t *lanes = lanes_of(h, &r, i, n);
-        for (int64_t t = 0; t < n; t++) {
-            real slope = row_dot(r.dcontext + t * r.Dp, context + at + t * h->H, h->D);
-            softmax_backward(h, &r, r.scores + t * r.Tp, r.dscores + t * r.Tp, i + t, slope,
-                             lanes ? lanes + t * h->T : NULL);
-        }
+        real slope[ATTENTION_BLOCK];
+        multiply_rows(h, slope, r.dcontext, r.Dp, context + at, n);
+        softmax_backward(h, &r, r.scores, r.dscores, r.Tp, i, n, lanes, slope);
         multiply_add(h, &r, &ahead, r.dv, r.scores, r.dcontext, n);
         multiply_add(h, &r, &ahead, r.dk, r.dscores, r.query, n);
         multiply_down(h, &r, &ahead, r.out, r.dscores, n);

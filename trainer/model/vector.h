@@ -13,7 +13,8 @@
 
 #include "trainer/model/vector_math.h"
 
-#if !defined(MT_REAL_double) && defined(__AVX512F__) && defined(__AVX512BW__)
+#if !defined(MT_REAL_double) && defined(__AVX512F__) && defined(__AVX512BW__) &&                   \
+    defined(__AVX512VL__)
 #include <immintrin.h>
 #define VECTOR_AVX512
 enum { VECTOR_LANES = 16 };
@@ -47,6 +48,11 @@ VECTOR_INLINE vector vector_load(const real *p)
 VECTOR_INLINE void vector_store(real *p, vector v)
 {
     memcpy(p, &v, sizeof v);
+}
+
+VECTOR_INLINE vector vector_sum(vector a, vector b)
+{
+    return a + b;
 }
 
 /* The first n < VECTOR_LANES elements, then zeros. */
@@ -101,11 +107,11 @@ VECTOR_INLINE vector vector_zip_high(vector a, vector b)
     return _mm512_permutex2var_ps(a, at, b);
 }
 
-/* 2^n, given n + 1.5 * 2^23 (vector_math.h). */
-VECTOR_INLINE vector vector_power(vector shifted)
+/* p * 2^n; shifted is n + 1.5 * 2^23 (vector_math.h). */
+VECTOR_INLINE vector vector_scale(vector p, vector n, vector shifted)
 {
-    __m512i n = _mm512_sub_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(0x4B400000 - 127));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(n, 23));
+    (void)shifted;
+    return _mm512_scalef_ps(p, n);
 }
 
 /* x where the lane of dropout is at least the threshold, else 0. */
@@ -113,9 +119,7 @@ VECTOR_INLINE vector vector_keep(vector x, const uint16_t *lane, uint32_t thresh
 {
     __m256i halves;
     memcpy(&halves, lane, sizeof halves);
-    __m256i limit = _mm256_set1_epi16((short)threshold);
-    __mmask16 keep =
-        _mm512_cmpge_epu32_mask(_mm512_cvtepu16_epi32(halves), _mm512_cvtepu16_epi32(limit));
+    __mmask16 keep = _mm256_cmpge_epu16_mask(halves, _mm256_set1_epi16((short)threshold));
     return _mm512_maskz_mov_ps(keep, x);
 }
 
@@ -151,10 +155,11 @@ VECTOR_INLINE vector vector_zip_high(vector a, vector b)
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
 }
 
-VECTOR_INLINE vector vector_power(vector shifted)
+VECTOR_INLINE vector vector_scale(vector p, vector n, vector shifted)
 {
-    __m256i n = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4B400000 - 127));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(n, 23));
+    n = _mm256_castsi256_ps(
+        _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4B400000 - 127)));
+    return p * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(n), 23));
 }
 
 VECTOR_INLINE vector vector_keep(vector x, const uint16_t *lane, uint32_t threshold)
@@ -238,13 +243,29 @@ VECTOR_INLINE vector vector_exp(vector x)
     p = vector_fma(p, r, vector_all(1.6666665459e-1f));
     p = vector_fma(p, r, vector_all(5.0000001201e-1f));
     p = vector_fma(p, r * r, r) + 1.0f;
-    return p * vector_power(shifted);
+    return vector_scale(p, n, shifted);
 #else
     for (int l = 0; l < VECTOR_LANES; l++)
         x[l] = real_exp(x[l]);
     return x;
 #endif
 }
+
+/* Lane i is the sum, or the largest, of row i: halves of rows meet in the order of row_fold_sum. */
+#define VECTOR_FOLD(NAME, JOIN)                                                                    \
+    VECTOR_INLINE vector NAME(vector m[VECTOR_LANES])                                              \
+    {                                                                                              \
+        _Pragma("GCC unroll 4") for (int half = VECTOR_LANES / 2; half > 0; half /= 2)             \
+            _Pragma("GCC unroll 8") for (int i = 0; i < half; i++)                                 \
+        {                                                                                          \
+            vector low = vector_zip_low(m[i], m[i + half]);                                        \
+            m[i] = JOIN(low, vector_zip_high(m[i], m[i + half]));                                  \
+        }                                                                                          \
+        return m[0];                                                                               \
+    }
+
+VECTOR_FOLD(vector_fold_sum, vector_sum)
+VECTOR_FOLD(vector_fold_largest, vector_larger)
 
 /* A square of vectors, transposed: each round moves the top bit of the row's number to the bottom
  * of the column's. */
