@@ -42,11 +42,17 @@ static struct room room_of(const struct attention_head *h)
     return r;
 }
 
-/* Products will ask for the next head's rows. */
-static struct tile_ahead look_ahead(const struct attention_head *h, const real *const *from,
-                                    int count)
+/* Products will ask for the next head's rows of `count` matrices, be they read or written; there
+ * are so many products of T x T x D. */
+static struct tile_ahead look_ahead(const struct attention_head *h, int products,
+                                    const real *const *from, int count)
 {
-    struct tile_ahead ahead = {.count = count, .T = h->T, .D = h->D, .stride = h->H};
+    const int64_t tile = TILE_ROWS * TILE_COLUMNS;
+    struct tile_ahead ahead = {.count = count,
+                               .T = h->T,
+                               .D = h->D,
+                               .stride = h->H,
+                               .every = products * h->T * h->D / (tile * count) + 1};
     for (int i = 0; i < count; i++)
         ahead.from[i] = from[i] + h->next;
     return ahead;
@@ -188,7 +194,7 @@ static void multiply_rows(const struct attention_head *h, real *slope, const rea
 static void head_forward(const struct attention_head *h, real *context)
 {
     struct room r = room_of(h);
-    struct tile_ahead ahead = look_ahead(h, (const real *[]){h->q, h->k, h->v}, 3);
+    struct tile_ahead ahead = look_ahead(h, 2, (const real *[]){h->q, h->k, h->v, context}, 4);
     copy_transposed(h, r.kt, h->k);
     copy_in(h, r.rows, r.Dp, h->v, h->T, 1);
     for (int64_t i = 0; i < h->T; i += ATTENTION_BLOCK) {
@@ -210,7 +216,8 @@ static void head_backward(const struct attention_head *h, const real *context, r
 {
     struct room r = room_of(h);
     size_t bytes = (size_t)(h->T * r.Dp) * sizeof *r.dk;
-    struct tile_ahead ahead = look_ahead(h, (const real *[]){h->q, h->k, h->v, d, context}, 5);
+    struct tile_ahead ahead =
+        look_ahead(h, 5, (const real *[]){h->q, h->k, h->v, context, d, dk, dv}, 7);
     copy_transposed(h, r.kt, h->k);
     copy_transposed(h, r.vt, h->v);
     copy_in(h, r.rows, r.Dp, h->k, h->T, 1);

@@ -31,27 +31,33 @@ struct tile_product {
 };
 
 /* What is to be in the second cache soon: rows [T,D] of some matrices.  They are short and far
- * apart, so the machine does not guess them; each tile asks for a row of each. */
+ * apart, so the machine does not guess them; tiles ask for one row after `every` steps in k, as
+ * memory would hold up what asks for many at once. */
 struct tile_ahead {
-    const real *from[5];
+    const real *from[7];
     int count;
-    int64_t next_row, T, D, stride;
+    int64_t T, D, stride, every;
+    int64_t row; /* the next to be asked for, of matrix `matrix` */
+    int matrix;
 };
 
 VECTOR_INLINE void tile_fetch(struct tile_ahead *f)
 {
     enum { LINE = 64 / sizeof(real) };
-    if (f->next_row == f->T)
+    if (f->row == f->T)
         return;
-    for (int i = 0; i < f->count; i++)
-        for (int64_t j = 0; j < f->D; j += LINE)
-            __builtin_prefetch(f->from[i] + f->next_row * f->stride + j, 0, 2);
-    f->next_row++;
+    const real *from = f->from[f->matrix] + f->row * f->stride;
+    for (int64_t j = 0; j < f->D; j += LINE)
+        __builtin_prefetch(from + j, 0, 2);
+    if (++f->matrix == f->count) {
+        f->matrix = 0;
+        f->row++;
+    }
 }
 
 /* One tile of c = a b.  Rows of a are addressed in threes, which saves registers. */
 VECTOR_INLINE void tile_rows(const struct tile_product *g, const int R, const int V, real *c,
-                             const real *a, const real *b)
+                             const real *a, const real *b, struct tile_ahead *ahead)
 {
     vector sum[TILE_ROWS][2];
     const real *row[(TILE_ROWS + 2) / 3];
@@ -64,21 +70,25 @@ VECTOR_INLINE void tile_rows(const struct tile_product *g, const int R, const in
 #pragma GCC unroll 12
     for (int r = 0; r < R; r += 3)
         row[r / 3] = a + r * a_stride;
-    for (int64_t k = 0; k < g->K; k++, b += b_stride) {
-        vector right[2];
-#pragma GCC unroll 2
-        for (int v = 0; v < V; v++)
-            right[v] = vector_load(b + v * VECTOR_LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < R; r++) {
-            vector left = vector_all(row[r / 3][r % 3 * a_stride]);
+    for (int64_t k = 0, end; k < g->K;) {
+        tile_fetch(ahead);
+        end = g->K - k < ahead->every ? g->K : k + ahead->every;
+        for (; k < end; k++, b += b_stride) {
+            vector right[2];
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++)
-                sum[r][v] = vector_fma(left, right[v], sum[r][v]);
-        }
+                right[v] = vector_load(b + v * VECTOR_LANES);
 #pragma GCC unroll 12
-        for (int r = 0; r < R; r += 3)
-            row[r / 3]++;
+            for (int r = 0; r < R; r++) {
+                vector left = vector_all(row[r / 3][r % 3 * a_stride]);
+#pragma GCC unroll 2
+                for (int v = 0; v < V; v++)
+                    sum[r][v] = vector_fma(left, right[v], sum[r][v]);
+            }
+#pragma GCC unroll 12
+            for (int r = 0; r < R; r += 3)
+                row[r / 3]++;
+        }
     }
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++)
@@ -89,7 +99,7 @@ VECTOR_INLINE void tile_rows(const struct tile_product *g, const int R, const in
 
 /* One tile of c += a^T b. */
 VECTOR_INLINE void tile_columns(const struct tile_product *g, const int R, const int V, real *c,
-                                const real *a, const real *b)
+                                const real *a, const real *b, struct tile_ahead *ahead)
 {
     vector sum[TILE_ROWS][2];
     const int64_t a_stride = g->a_stride, b_stride = g->b_stride;
@@ -98,17 +108,21 @@ VECTOR_INLINE void tile_columns(const struct tile_product *g, const int R, const
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++)
             sum[r][v] = vector_load(c + r * g->c_stride + v * VECTOR_LANES);
-    for (int64_t k = 0; k < g->K; k++, a += a_stride, b += b_stride) {
-        vector right[2];
-#pragma GCC unroll 2
-        for (int v = 0; v < V; v++)
-            right[v] = vector_load(b + v * VECTOR_LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < R; r++) {
-            vector left = vector_all(a[r]);
+    for (int64_t k = 0, end; k < g->K;) {
+        tile_fetch(ahead);
+        end = g->K - k < ahead->every ? g->K : k + ahead->every;
+        for (; k < end; k++, a += a_stride, b += b_stride) {
+            vector right[2];
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++)
-                sum[r][v] = vector_fma(left, right[v], sum[r][v]);
+                right[v] = vector_load(b + v * VECTOR_LANES);
+#pragma GCC unroll 12
+            for (int r = 0; r < R; r++) {
+                vector left = vector_all(a[r]);
+#pragma GCC unroll 2
+                for (int v = 0; v < V; v++)
+                    sum[r][v] = vector_fma(left, right[v], sum[r][v]);
+            }
         }
     }
 #pragma GCC unroll 12
@@ -121,15 +135,15 @@ VECTOR_INLINE void tile_columns(const struct tile_product *g, const int R, const
 #define TILE_CASE(TILE, R)                                                                         \
     case R:                                                                                        \
         if (R <= TILE_ROWS && pair)                                                                \
-            TILE(g, R <= TILE_ROWS ? R : 1, 2, c, a, b);                                           \
+            TILE(g, R <= TILE_ROWS ? R : 1, 2, c, a, b, ahead);                                    \
         else if (R <= TILE_ROWS)                                                                   \
-            TILE(g, R <= TILE_ROWS ? R : 1, 1, c, a, b);                                           \
+            TILE(g, R <= TILE_ROWS ? R : 1, 1, c, a, b, ahead);                                    \
         break;
 
 /* Chooses the tile of `rows` rows, written out. */
 #define TILE_CHOOSE(NAME, TILE)                                                                    \
     static void NAME(const struct tile_product *g, int64_t rows, bool pair, real *c,               \
-                     const real *a, const real *b)                                                 \
+                     const real *a, const real *b, struct tile_ahead *ahead)                       \
     {                                                                                              \
         switch (rows) {                                                                            \
             TILE_CASE(TILE, 1)                                                                     \
@@ -161,11 +175,10 @@ static void tile_multiply(const struct tile_product *g, bool transposed, struct 
         for (int64_t t = 0; t < tiles; t++) {
             int64_t i = g->m * t / tiles, rows = g->m * (t + 1) / tiles - i;
             real *c = g->c + i * g->c_stride + j;
-            tile_fetch(ahead);
             if (transposed)
-                tile_columns_choose(g, rows, pair, c, g->a + i, b);
+                tile_columns_choose(g, rows, pair, c, g->a + i, b, ahead);
             else
-                tile_rows_choose(g, rows, pair, c, g->a + i * g->a_stride, b);
+                tile_rows_choose(g, rows, pair, c, g->a + i * g->a_stride, b, ahead);
         }
     }
 }
