@@ -14,7 +14,7 @@ int64_t attention_head_room(int64_t T, int64_t D)
 {
     int64_t Tp = attention_padded(T), Dp = attention_padded(D), block = ATTENTION_BLOCK;
     int64_t lanes = (block * T + DROPOUT_SLACK + ROW_LANES) / 2 + 1;
-    int64_t native = 2 * Tp * Dp + 3 * T * Dp + 3 * block * Dp + 2 * block * Tp + lanes;
+    int64_t native = 2 * Tp * Dp + 3 * T * Dp + 2 * block * Dp + 2 * block * Tp + lanes;
     int64_t most = T < ATTENTION_BLOCK_AMX ? T : ATTENTION_BLOCK_AMX;
     int64_t amx = 2 * most * Tp + 2 * T * Dp + (most * T + DROPOUT_SLACK + ROW_LANES) / 2 + 1;
     return native > amx ? native : amx;

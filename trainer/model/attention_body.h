@@ -10,9 +10,9 @@
  *               dV += PM^T dC   dK += dS^T Q   dQ = dS K / sqrt(D)
  *
  * with 1 / sqrt(D) put into the block's copy of Q.  K^T and V^T are packed once a head in panels,
- * in the order in which tiles read them; rows of D columns are padded with zeros to whole vectors,
- * so tiles have no edge; what stands behind T columns of a row of scores is never read by a
- * product.  Only the functions that copy know how q, k, v and their gradients lie in memory.
+ * in the order in which tiles read them; other operands are read where they lie, or copied where
+ * D columns are not whole vectors; tiles scale what they store and store it where it belongs.  What
+ * stands behind T columns of a row of scores is never read by a product.
  *
  * Cost: seven products of T x T x D, two exponentials and two masks an element.
  */
@@ -34,8 +34,7 @@ static struct room room_of(const struct attention_head *h)
     r.dv = r.dk + T * Dq;
     r.query = r.dv + T * Dq;
     r.dcontext = r.query + ATTENTION_BLOCK * Dq;
-    r.out = r.dcontext + ATTENTION_BLOCK * Dq;
-    r.scores = r.out + ATTENTION_BLOCK * Dq;
+    r.scores = r.dcontext + ATTENTION_BLOCK * Dq;
     r.dscores = r.scores + ATTENTION_BLOCK * Tq;
     r.lanes = (uint16_t *)(r.dscores + ATTENTION_BLOCK * Tq);
     room_set_tail(&r, T);
@@ -74,21 +73,20 @@ static void copy_in(const struct attention_head *h, real *to, int64_t Dp, const 
     }
 }
 
-/* One row to[D] = scale * from[D]. */
-static void copy_out_row(const struct attention_head *h, real *to, const real *from, real scale)
-{
-    int64_t D = h->D, j = 0;
-    for (; j + VECTOR_LANES <= D; j += VECTOR_LANES)
-        vector_store(to + j, vector_load(from + j) * scale);
-    if (j < D)
-        vector_store_part(to + j, vector_load(from + j) * scale, D - j);
-}
+/* Rows of D columns, in whole vectors. */
+struct rows {
+    const real *at;
+    int64_t stride;
+};
 
-static void copy_out(const struct attention_head *h, real *to, const real *from, int64_t Dp,
-                     int64_t n, real scale)
+/* from[n,D], its rows H apart: where it lies, or copied to where its vectors are whole. */
+static struct rows whole_rows(const struct attention_head *h, real *copy, int64_t Dp,
+                              const real *from, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++)
-        copy_out_row(h, to + i * h->H, from + i * Dp, scale);
+    if (h->D == Dp)
+        return (struct rows){from, h->H};
+    copy_in(h, copy, Dp, from, n, 1);
+    return (struct rows){copy, Dp};
 }
 
 /* Panels [D,TILE_COLUMNS] of the transpose of from[T,D]; zeros behind T. */
@@ -115,67 +113,73 @@ static void copy_transposed(const struct attention_head *h, real *panels, const 
 
 /* scores[n,T] = left[n,D] times K^T or V^T. */
 static void multiply_across(const struct attention_head *h, const struct room *r,
-                            struct tile_ahead *ahead, real *scores, const real *left, int64_t n,
+                            struct tile_ahead *ahead, real *scores, struct rows left, int64_t n,
                             const real *panels)
 {
     struct tile_product g = {.c = scores,
                              .c_stride = r->Tp,
-                             .a = left,
-                             .a_stride = r->Dp,
+                             .a = left.at,
+                             .a_stride = left.stride,
                              .b = panels,
                              .b_panel = TILE_COLUMNS * h->D,
                              .b_stride = TILE_COLUMNS,
                              .m = n,
                              .n = r->Tp,
                              .K = h->D};
-    tile_multiply(&g, false, ahead);
+    tile_multiply(&g, ahead);
 }
 
-/* out[n,D] = scores[n,T] rows[T,D]. */
+/* to[n,D] = scores[n,T] right[T,D], each row times its scale; rows of `to` are H apart. */
 static void multiply_down(const struct attention_head *h, const struct room *r,
-                          struct tile_ahead *ahead, real *out, const real *scores, int64_t n)
+                          struct tile_ahead *ahead, real *to, const real *scores, struct rows right,
+                          const real *scale, int64_t n)
 {
-    struct tile_product g = {.c = out,
-                             .c_stride = r->Dp,
+    struct tile_product g = {.c = to,
+                             .c_stride = h->H,
+                             .scale = scale,
                              .a = scores,
                              .a_stride = r->Tp,
-                             .b = r->rows,
+                             .b = right.at,
                              .b_panel = TILE_COLUMNS,
-                             .b_stride = r->Dp,
+                             .b_stride = right.stride,
                              .m = n,
-                             .n = r->Dp,
+                             .n = h->D,
                              .K = h->T};
-    tile_multiply(&g, false, ahead);
+    tile_multiply(&g, ahead);
 }
 
-/* sum[T,D] += scores[n,T]^T right[n,D]. */
+/* to[T,D], rows H apart: its share scores[n,T]^T right[n,D] of the queries from i; sum[T,Dp] is
+ * what blocks before have added. */
 static void multiply_add(const struct attention_head *h, const struct room *r,
-                         struct tile_ahead *ahead, real *sum, const real *scores, const real *right,
-                         int64_t n)
+                         struct tile_ahead *ahead, real *to, real *sum, const real *scores,
+                         struct rows right, int64_t i, int64_t n)
 {
-    struct tile_product g = {.c = sum,
-                             .c_stride = r->Dp,
+    bool last = i + n == h->T;
+    struct tile_product g = {.c = last ? to : sum,
+                             .c_stride = last ? h->H : r->Dp,
+                             .sum = i > 0 ? sum : NULL,
+                             .sum_stride = r->Dp,
                              .a = scores,
                              .a_stride = r->Tp,
-                             .b = right,
+                             .b = right.at,
                              .b_panel = TILE_COLUMNS,
-                             .b_stride = r->Dp,
+                             .b_stride = right.stride,
                              .m = h->T,
-                             .n = r->Dp,
+                             .n = last ? h->D : r->Dp,
                              .K = n};
-    tile_multiply(&g, true, ahead);
+    tile_multiply_transposed(&g, ahead);
 }
 
-/* slope[n in whole vectors]: each row of dcontext[n,Dp] times that of context[n,D]. */
-static void multiply_rows(const struct attention_head *h, real *slope, const real *dcontext,
-                          int64_t Dp, const real *context, int64_t n)
+/* slope[n in whole vectors]: each row of dcontext[n,D] times that of context[n,D]. */
+static void multiply_rows(const struct attention_head *h, real *slope, struct rows dcontext,
+                          const real *context, int64_t n)
 {
     vector row[VECTOR_LANES];
     for (int l = 0; l < VECTOR_LANES; l++)
         row[l] = vector_all(0);
     for (int64_t t = 0; t < n; t += VECTOR_LANES) {
         int64_t rows = n - t < VECTOR_LANES ? n - t : VECTOR_LANES;
-        for (int64_t l = 0; l < rows; l++, dcontext += Dp, context += h->H) {
+        for (int64_t l = 0; l < rows; l++, dcontext.at += dcontext.stride, context += h->H) {
             vector sum[CHUNK];
             for (int c = 0; c < CHUNK; c++)
                 sum[c] = vector_all(0);
@@ -183,7 +187,7 @@ static void multiply_rows(const struct attention_head *h, real *slope, const rea
                 int c = (int)(j / VECTOR_LANES % CHUNK);
                 vector x = h->D - j < VECTOR_LANES ? vector_load_part(context + j, h->D - j)
                                                    : vector_load(context + j);
-                sum[c] = sum[c] + vector_load(dcontext + j) * x;
+                sum[c] = sum[c] + vector_load(dcontext.at + j) * x;
             }
             row[l] = chunk_sum(sum);
         }
@@ -196,18 +200,17 @@ static void head_forward(const struct attention_head *h, real *context)
     struct room r = room_of(h);
     struct tile_ahead ahead = look_ahead(h, 2, (const real *[]){h->q, h->k, h->v, context}, 4);
     copy_transposed(h, r.kt, h->k);
-    copy_in(h, r.rows, r.Dp, h->v, h->T, 1);
+    struct rows v = whole_rows(h, r.rows, r.Dp, h->v, h->T);
     for (int64_t i = 0; i < h->T; i += ATTENTION_BLOCK) {
         int64_t n = h->T - i < ATTENTION_BLOCK ? h->T - i : ATTENTION_BLOCK;
         copy_in(h, r.query, r.Dp, h->q + i * h->H, n, h->scale);
-        multiply_across(h, &r, &ahead, r.scores, r.query, n, r.kt);
+        multiply_across(h, &r, &ahead, r.scores, (struct rows){r.query, r.Dp}, n, r.kt);
         const uint16_t *lanes = lanes_of(h, &r, i, n);
         real scale[ATTENTION_BLOCK];
         softmax_forward(h, &r, r.scores, r.Tp, i, n, lanes, scale);
-        multiply_down(h, &r, &ahead, r.out, r.scores, n);
-        for (int64_t t = 0; t < n; t++)
-            copy_out_row(h, context + (i + t) * h->H, r.out + t * r.Dp,
-                         lanes ? scale[t] * h->drop->scale : scale[t]);
+        for (int64_t t = 0; t < n && lanes; t++)
+            scale[t] *= h->drop->scale;
+        multiply_down(h, &r, &ahead, context + i * h->H, r.scores, v, scale, n);
     }
 }
 
@@ -215,31 +218,27 @@ static void head_backward(const struct attention_head *h, const real *context, r
                           real *dv)
 {
     struct room r = room_of(h);
-    size_t bytes = (size_t)(h->T * r.Dp) * sizeof *r.dk;
     struct tile_ahead ahead =
         look_ahead(h, 5, (const real *[]){h->q, h->k, h->v, context, d, dk, dv}, 7);
     copy_transposed(h, r.kt, h->k);
     copy_transposed(h, r.vt, h->v);
-    copy_in(h, r.rows, r.Dp, h->k, h->T, 1);
-    memset(r.dk, 0, bytes);
-    memset(r.dv, 0, bytes);
+    struct rows k = whole_rows(h, r.rows, r.Dp, h->k, h->T), query = {r.query, r.Dp};
+    real slope[ATTENTION_BLOCK], scale[ATTENTION_BLOCK];
+    for (int t = 0; t < ATTENTION_BLOCK; t++)
+        scale[t] = h->scale;
     for (int64_t i = 0; i < h->T; i += ATTENTION_BLOCK) {
         int64_t n = h->T - i < ATTENTION_BLOCK ? h->T - i : ATTENTION_BLOCK, at = i * h->H;
         copy_in(h, r.query, r.Dp, h->q + at, n, h->scale);
-        copy_in(h, r.dcontext, r.Dp, d + at, n, 1);
-        multiply_across(h, &r, &ahead, r.scores, r.query, n, r.kt);
-        multiply_across(h, &r, &ahead, r.dscores, r.dcontext, n, r.vt);
+        struct rows dcontext = whole_rows(h, r.dcontext, r.Dp, d + at, n);
+        multiply_across(h, &r, &ahead, r.scores, query, n, r.kt);
+        multiply_across(h, &r, &ahead, r.dscores, dcontext, n, r.vt);
         const uint16_t *lanes = lanes_of(h, &r, i, n);
-        real slope[ATTENTION_BLOCK];
-        multiply_rows(h, slope, r.dcontext, r.Dp, context + at, n);
+        multiply_rows(h, slope, dcontext, context + at, n);
         softmax_backward(h, &r, r.scores, r.dscores, r.Tp, i, n, lanes, slope);
-        multiply_add(h, &r, &ahead, r.dv, r.scores, r.dcontext, n);
-        multiply_add(h, &r, &ahead, r.dk, r.dscores, r.query, n);
-        multiply_down(h, &r, &ahead, r.out, r.dscores, n);
-        copy_out(h, d + at, r.out, r.Dp, n, h->scale);
+        multiply_add(h, &r, &ahead, dv, r.dv, r.scores, dcontext, i, n);
+        multiply_add(h, &r, &ahead, dk, r.dk, r.dscores, query, i, n);
+        multiply_down(h, &r, &ahead, d + at, r.dscores, k, scale, n);
     }
-    copy_out(h, dk, r.dk, r.Dp, h->T, 1);
-    copy_out(h, dv, r.dv, r.Dp, h->T, 1);
 }
 
 #endif

@@ -12,12 +12,12 @@ enum { CHUNK = ROW_LANES / VECTOR_LANES }; /* vectors that a row goes by */
 
 /* Where things lie in a head's room. */
 struct room {
-    int64_t Tp, Dp;               /* T and D in whole chunks */
-    real *kt, *vt;                /* panels of K^T and V^T [D,T] */
-    real *rows;                   /* [T,Dp] V in forward, K in backward */
-    real *dk, *dv;                /* [T,Dp] */
-    real *query, *dcontext, *out; /* [block,Dp] */
-    real *scores, *dscores;       /* [block,Tp] */
+    int64_t Tp, Dp;         /* T and D in whole chunks */
+    real *kt, *vt;          /* panels of K^T and V^T [D,T] */
+    real *rows;             /* [T,Dp] V in forward, K in backward */
+    real *dk, *dv;          /* [T,Dp] */
+    real *query, *dcontext; /* [block,Dp] */
+    real *scores, *dscores; /* [block,Tp] */
     uint16_t *lanes;
     real tail[ROW_LANES], behind[ROW_LANES]; /* 1 and 0 at columns of the last chunk below T, 0 and
                                                 minus infinity at those behind */
