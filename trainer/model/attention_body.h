@@ -89,11 +89,13 @@ static struct rows whole_rows(const struct attention_head *h, real *copy, int64_
     return (struct rows){copy, Dp};
 }
 
-/* Panels [D,TILE_COLUMNS] of the transpose of from[T,D]; zeros behind T. */
-static void copy_transposed(const struct attention_head *h, real *panels, const real *from)
+/* Panels [D,TILE_COLUMNS] of the transpose of from[T,D]; zeros behind T, as far as rows of scores
+ * reach. */
+static void copy_transposed(const struct attention_head *h, const struct room *r, real *panels,
+                            const real *from)
 {
-    int64_t T = h->T, D = h->D, Tp = attention_padded(T);
-    for (int64_t i = 0; i < Tp; i += VECTOR_LANES) {
+    int64_t T = h->T, D = h->D;
+    for (int64_t i = 0; i < r->Tp; i += VECTOR_LANES) {
         real *to = panels + i / TILE_COLUMNS * TILE_COLUMNS * D + i % TILE_COLUMNS;
         for (int64_t j = 0; j < D; j += VECTOR_LANES) {
             int64_t columns = D - j < VECTOR_LANES ? D - j : VECTOR_LANES;
@@ -199,7 +201,7 @@ static void head_forward(const struct attention_head *h, real *context)
 {
     struct room r = room_of(h);
     struct tile_ahead ahead = look_ahead(h, 2, (const real *[]){h->q, h->k, h->v, context}, 4);
-    copy_transposed(h, r.kt, h->k);
+    copy_transposed(h, &r, r.kt, h->k);
     struct rows v = whole_rows(h, r.rows, r.Dp, h->v, h->T);
     for (int64_t i = 0; i < h->T; i += ATTENTION_BLOCK) {
         int64_t n = h->T - i < ATTENTION_BLOCK ? h->T - i : ATTENTION_BLOCK;
@@ -220,8 +222,8 @@ static void head_backward(const struct attention_head *h, const real *context, r
     struct room r = room_of(h);
     struct tile_ahead ahead =
         look_ahead(h, 5, (const real *[]){h->q, h->k, h->v, context, d, dk, dv}, 7);
-    copy_transposed(h, r.kt, h->k);
-    copy_transposed(h, r.vt, h->v);
+    copy_transposed(h, &r, r.kt, h->k);
+    copy_transposed(h, &r, r.vt, h->v);
     struct rows k = whole_rows(h, r.rows, r.Dp, h->k, h->T), query = {r.query, r.Dp};
     real slope[ATTENTION_BLOCK], scale[ATTENTION_BLOCK];
     for (int t = 0; t < ATTENTION_BLOCK; t++)
