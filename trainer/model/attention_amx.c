@@ -12,7 +12,6 @@
 #if defined(VECTOR_AVX512) && defined(__linux__)
 
 #include "trainer/model/attention_rows.h"
-#include "trainer/model/bf16.h"
 #include "trainer/model/gemm_amx.h"
 
 enum { PANEL = GEMM_AMX_PANEL };
@@ -135,16 +134,30 @@ static void look_ahead(const struct attention_head *h, const uint16_t *from)
             __builtin_prefetch(from + h->next + t * h->H + j, 0, 2);
 }
 
-static real half_row_dot(const uint16_t *x, const uint16_t *y, int64_t n)
+/* The first n <= VECTOR_LANES elements, then zeros. */
+static inline vector load_half(const uint16_t *p, int64_t n)
 {
-    real lane[ROW_LANES] = {0};
-    int64_t j = 0;
-    for (; j + ROW_LANES <= n; j += ROW_LANES)
-        for (int l = 0; l < ROW_LANES; l++)
-            lane[l] += bf16_value(x[j + l]) * bf16_value(y[j + l]);
-    for (int l = 0; j < n; j++, l++)
-        lane[l] += bf16_value(x[j]) * bf16_value(y[j]);
-    return row_fold_sum(lane);
+    const __mmask16 some = (__mmask16)(n < VECTOR_LANES ? (1 << n) - 1 : 0xffff);
+    __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+}
+
+/* slope[n in whole vectors]: each row of d[n,D] times that of context[n,D], over sqrt(D). */
+static void multiply_rows(const struct attention_head *h, real *slope, const uint16_t *d,
+                          const uint16_t *context, int64_t n)
+{
+    vector row[VECTOR_LANES];
+    for (int l = 0; l < VECTOR_LANES; l++)
+        row[l] = vector_all(0);
+    for (int64_t t = 0; t < n; t += VECTOR_LANES) {
+        int64_t rows = n - t < VECTOR_LANES ? n - t : VECTOR_LANES;
+        for (int64_t l = 0; l < rows; l++, d += h->H, context += h->H) {
+            row[l] = vector_all(0);
+            for (int64_t j = 0; j < h->D; j += VECTOR_LANES)
+                row[l] = row[l] + load_half(d + j, h->D - j) * load_half(context + j, h->D - j);
+        }
+        vector_store(slope + t, vector_fold_sum(row) * vector_all(h->scale));
+    }
 }
 
 void attention_amx_forward(const struct attention_head *h, uint16_t *context)
@@ -181,8 +194,7 @@ void attention_amx_backward(const struct attention_head *h, const uint16_t *cont
         multiply_across(h, dscores, d + at, v, n);
         const uint16_t *lanes = lanes_of(h, &r.rows, i, n);
         real slope[ATTENTION_BLOCK_AMX];
-        for (int64_t t = 0; t < n; t++)
-            slope[t] = half_row_dot(d + at + t * h->H, context + at + t * h->H, h->D) * h->scale;
+        multiply_rows(h, slope, d + at, context + at, n);
         softmax_backward(h, &r.rows, scores, dscores, stride, i, n, lanes, slope);
         multiply_add(h, dv, r.dv, scores, d + at, i, n);
         multiply_add(h, dk, r.dk, dscores, q + at, i, n);
