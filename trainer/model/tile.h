@@ -14,6 +14,8 @@
 
 #if defined(VECTOR_AVX512)
 enum { TILE_ROWS = 12 }; /* 24 sums of 32 registers */
+#elif defined(VECTOR_AVX2)
+enum { TILE_ROWS = 6 }; /* 12 of 16 */
 #else
 enum { TILE_ROWS = 4 }; /* 8 of 16 */
 #endif
