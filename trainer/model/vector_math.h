@@ -115,7 +115,7 @@ static inline struct real_normal real_normal_of(float x)
 
 #endif
 
-/* Sums and maxima in sixteen lanes, combined in a fixed order. */
+/* Sums in sixteen lanes, combined in a fixed order. */
 enum { ROW_LANES = 16 };
 
 static inline real row_fold_sum(real *lane)
@@ -148,24 +148,6 @@ static inline real row_dot(const real *x, const real *y, int64_t n)
     for (int l = 0; j < n; j++, l++)
         lane[l] += x[j] * y[j];
     return row_fold_sum(lane);
-}
-
-/* n >= 1; a NaN may be passed over. */
-static inline real row_maximum(const real *x, int64_t n)
-{
-    real lane[ROW_LANES];
-    for (int l = 0; l < ROW_LANES; l++)
-        lane[l] = x[0];
-    int64_t j = 0;
-    for (; j + ROW_LANES <= n; j += ROW_LANES)
-        for (int l = 0; l < ROW_LANES; l++)
-            lane[l] = x[j + l] > lane[l] ? x[j + l] : lane[l];
-    for (int l = 0; j < n; j++, l++)
-        lane[l] = x[j] > lane[l] ? x[j] : lane[l];
-    for (int width = ROW_LANES / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; l++)
-            lane[l] = lane[l + width] > lane[l] ? lane[l + width] : lane[l];
-    return lane[0];
 }
 
 #endif
