@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh [--ranks "2 4 8 ..."] [--network GB/s] [--latency US] [--message US] [--memory GB/s]
 #        [--nap US] [--bucket ELEMENTS] [--path auto|halving|direct] [--per-host N]
-#        [--seconds 80] [--real N]
+#        [--seconds 600] [--real N]
 #
 # The reduction of comm/, compiled as it stands, on a simulated cluster (Debian: libsimgrid-dev):
 # first with real numbers on few ranks, then BERT-base's gradients on up to 1024 ranks beside what
@@ -17,7 +17,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source_dir=$(cd "$here/../../.." && pwd)
 ranks="2 4 8 16 32 64 128 256 512 1024" network=12.5 latency=2 message=1 memory=15 nap=60 bucket=0
-path=0 per_host=1 seconds=80 real=
+path=0 per_host=1 seconds=600 real=
 while [ $# -gt 0 ]; do
     case $1 in
     --ranks) ranks=$2 && shift ;;
