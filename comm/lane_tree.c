@@ -9,7 +9,7 @@
 
 bool lane_tree_valid(int32_t lanes, int32_t ranks)
 {
-    return lanes >= 1 && lanes <= LANES_MAX && (lanes & (lanes - 1)) == 0 && ranks >= 1 &&
+    return lanes >= 1 && lanes <= LANES_MAX && is_power_of_two(lanes) && ranks >= 1 &&
            ranks <= lanes;
 }
 

@@ -20,6 +20,12 @@ struct lane_range {
     int32_t begin, end; /* lanes; end is one past the last */
 };
 
+/* Local.  Of n > 0. */
+static inline bool is_power_of_two(int32_t n)
+{
+    return (n & (n - 1)) == 0;
+}
+
 /* Local.  Whether the tree exists for this many lanes and ranks. */
 bool lane_tree_valid(int32_t lanes, int32_t ranks);
 

@@ -31,11 +31,13 @@ bool reduce_start_bucket(struct reducer *r)
     return true;
 }
 
-void reduce_rest(const struct reducer *r, int32_t *idle)
+void reduce_rest(const struct reducer *r, bool moved, int32_t *idle)
 {
     enum { YIELDS = 50, SHORT_NAPS = 200 };
     bool awaited = atomic_load(&r->awaited);
-    ++*idle;
+    *idle = moved ? 0 : *idle + 1;
+    if (moved)
+        return;
     if (awaited && *idle <= YIELDS)
         (void)sched_yield();
     else
@@ -86,12 +88,10 @@ static mt_status run_step(struct reducer *r)
         MT_TRY(r->transport != NULL ? r->transport->advance(r, &moved) : advance_alone(r, &moved));
         if (moved && r->watch != NULL)
             tell_watch(r, &told_started, &told_finished);
-        if (moved)
-            idle = 0;
-        else if (r->threaded && r->started == r->finished)
+        if (!moved && r->threaded && r->started == r->finished)
             wait_for_ready(r);
         else
-            reduce_rest(r, &idle);
+            reduce_rest(r, moved, &idle);
         if (r->threaded && r->closing)
             return MT_FAIL(MT_BUG, "a reduction was given up in the middle of a step");
     }
@@ -204,8 +204,6 @@ mt_status reducer_finish(struct reducer *r, struct reduce_sum *out)
 {
     double begin_s = clock_now_s(), norm2 = 0.0;
     MT_TRY(join_step(r));
-    if (r->whole && r->transport != NULL && !r->transport->spreads)
-        MT_TRY(r->transport->gather(r, r->root[0], true));
     if (r->comm->size > 1)
         MPI_TRY(MPI_Allreduce, MPI_IN_PLACE, r->norm, (int)r->plan.blocks, MPI_DOUBLE, MPI_SUM,
                 r->comm->handles->reduce);
@@ -226,7 +224,7 @@ mt_status reducer_gather(struct reducer *r, float *block)
 {
     double begin_s = clock_now_s();
     if (r->transport != NULL)
-        MT_TRY(r->transport->gather(r, block, false));
+        MT_TRY(r->transport->gather(r, block));
     r->stats.wait_s += clock_now_s() - begin_s;
     return MT_OK;
 }

@@ -19,10 +19,9 @@
 struct reduce_transport {
     mt_status (*open)(struct reducer *r); /* Collective */
     void (*close)(struct reducer *r);     /* Local */
+    /* sums for their owners, or where r->whole for all ranks */
     mt_status (*advance)(struct reducer *r, bool *moved);
-    /* sums: the sum of the step, of which only what is used travels; or any block, all of it */
-    mt_status (*gather)(struct reducer *r, float *block, bool sums);
-    bool spreads; /* advance also copies sums to all ranks where r->whole */
+    mt_status (*gather)(struct reducer *r, float *block); /* any block, all of the ranges */
 };
 
 extern const struct reduce_transport reduce_transport_direct;
@@ -125,7 +124,8 @@ static inline int32_t reduce_value(const struct reducer *r, int32_t rank, int32_
 mt_status reduce_start_thread(struct reducer *r) MT_CHECKED;
 void reduce_stop_thread(struct reducer *r);
 
-/* Local.  Gives the core away for a while that grows with *idle, the number of fruitless looks. */
-void reduce_rest(const struct reducer *r, int32_t *idle);
+/* Local.  After a look at what has arrived: where nothing moved, gives the core away for a while that
+ * grows with *idle, the number of fruitless looks. */
+void reduce_rest(const struct reducer *r, bool moved, int32_t *idle);
 
 #endif

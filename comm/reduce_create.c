@@ -82,11 +82,6 @@ static mt_status make_errors(struct reducer *r)
     return MT_OK;
 }
 
-static bool is_power_of_two(int32_t n)
-{
-    return (n & (n - 1)) == 0;
-}
-
 bool reduce_path_hosts_fits(const struct comm *c)
 {
     bool neighbours = true;
@@ -235,7 +230,7 @@ mt_status reducer_create(struct reducer **out, const struct comm *c, int32_t lan
                        "power of two that is at least the number of ranks, or start fewer ranks",
                        lanes, c->size);
     int32_t groups = chosen.wire_groups;
-    if (groups < 0 || groups > lanes || (groups & (groups - 1)) != 0)
+    if (groups < 0 || groups > lanes || (groups > 0 && !is_power_of_two(groups)))
         return MT_FAIL(MT_CONFIG,
                        "wire_groups = %d is no level of the tree over batch.lanes = %d: choose a "
                        "power of two that is at most batch.lanes, best the number of ranks",

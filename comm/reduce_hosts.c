@@ -16,8 +16,6 @@
  *
  * Needs the ranks of a host to be neighbours, so that their lanes are.
  */
-#include <string.h>
-
 #include "comm/agree.h"
 #include "comm/base/memory.h"
 #include "comm/reduce_flight.h"
@@ -196,13 +194,8 @@ static void post_bucket(struct reducer *r, int32_t bucket)
     int32_t me = r->comm->node_rank;
     for (int32_t i = 0; i < r->roots; i++) {
         float *slot = slot_of(n, me, n->first + bucket, i);
-        struct range p;
-        struct range_walk w = range_walk_over(r->active, b->begin, b->end);
-        while (range_walk_next(&w, &p)) {
-            size_t bytes = (size_t)(p.end - p.begin) * sizeof *slot;
-            memcpy(slot + (p.begin - b->begin), r->root[i] + p.begin, bytes);
-            r->stats.bytes_sent += (int64_t)bytes;
-        }
+        int64_t count = reduce_copy(r->active, b->begin, b->end, r->root[i] + b->begin, slot);
+        r->stats.bytes_sent += count * (int64_t)sizeof *slot;
     }
     atomic_store_explicit(&n->counter[me].posted, n->first + bucket + 1, memory_order_release);
 }
@@ -308,7 +301,6 @@ static mt_status spread_bucket(struct reducer *r, int32_t bucket, const float *b
     struct reduce_flight *f = &n->flight[bucket % SLOTS];
     int32_t me = r->comm->rank, ranks = r->comm->size;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, me);
-    struct range p;
     for (int32_t hop = 1; hop < ranks; hop++) {
         int32_t from = (me + ranks - hop) % ranks;
         struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, from);
@@ -322,13 +314,9 @@ static mt_status spread_bucket(struct reducer *r, int32_t bucket, const float *b
         int32_t h = (n->host + i) % r->comm->node_count;
         MT_TRY(reduce_flight_send(r, f, form, block, mine.begin, mine.end, adder_of(r, h, me)));
     }
-    float *slot = sum_slot(r, bucket, me);
-    struct range_walk w = range_walk_over(form.active, mine.begin, mine.end);
-    while (range_walk_next(&w, &p)) {
-        size_t bytes = (size_t)(p.end - p.begin) * sizeof *slot;
-        memcpy(slot + (p.begin - mine.begin), block + p.begin, bytes);
-        r->stats.bytes_sent += (int64_t)bytes;
-    }
+    int64_t count =
+        reduce_copy(form.active, mine.begin, mine.end, block + mine.begin, sum_slot(r, bucket, me));
+    r->stats.bytes_sent += count * (int64_t)sizeof *block;
     f->stage = SPREADING;
     return MT_OK;
 }
@@ -363,13 +351,9 @@ static void take_bucket(struct reducer *r, int32_t bucket, float *block, struct 
 {
     for (int32_t rank = 0; rank < r->comm->size; rank++) {
         struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, rank);
-        const float *slot = sum_slot(r, bucket, rank);
-        struct range p;
-        struct range_walk w =
-            range_walk_over(form.active, s.begin, rank != r->comm->rank ? s.end : s.begin);
-        while (range_walk_next(&w, &p))
-            memcpy(block + p.begin, slot + (p.begin - s.begin),
-                   (size_t)(p.end - p.begin) * sizeof *block);
+        if (rank != r->comm->rank)
+            (void)reduce_copy(form.active, s.begin, s.end, sum_slot(r, bucket, rank),
+                              block + s.begin);
     }
     count_taken(r, bucket);
 }
@@ -436,11 +420,10 @@ static mt_status advance_hosts(struct reducer *r, bool *moved)
     return MT_OK;
 }
 
-static mt_status gather_hosts(struct reducer *r, float *block, bool sums)
+static mt_status gather_hosts(struct reducer *r, float *block)
 {
     struct hosts *n = r->state;
-    struct reduce_form form =
-        sums ? reduce_form_of_sums(r) : (struct reduce_form){&r->ranges, false};
+    struct reduce_form form = {&r->ranges, false};
     int32_t begun = 0, ended = 0, idle = 0;
     atomic_store(&r->awaited, true);
     while (ended < r->plan.buckets) {
@@ -455,14 +438,11 @@ static mt_status gather_hosts(struct reducer *r, float *block, bool sums)
         if (ended < begun)
             MT_TRY(end_spread(r, ended, block, form, &moved, &done));
         ended += done;
-        if (moved)
-            idle = 0;
-        else
-            reduce_rest(r, &idle);
+        reduce_rest(r, moved, &idle);
     }
     n->first += r->plan.buckets;
     return MT_OK;
 }
 
 const struct reduce_transport reduce_transport_hosts = {open_hosts, close_hosts, advance_hosts,
-                                                        gather_hosts, true};
+                                                        gather_hosts};

@@ -12,11 +12,10 @@
  * Refused: owners reading the blocks themselves.  It saves the copy, but every flat block would
  * have to be allocated in shared memory, which hosts often limit.
  */
-#include <string.h>
-
 #include "comm/agree.h"
 #include "comm/base/memory.h"
 #include "comm/reduce_core.h"
+#include "comm/reduce_pack.h"
 #include "comm/shared.h"
 
 enum { SLOTS = 4, LINE_BYTES = 64 };
@@ -90,12 +89,8 @@ static void set_count(_Atomic int64_t *count, int64_t value)
 static void copy_out(struct reducer *r, const struct range_list *active, float *slot,
                      const float *block, int64_t bucket_begin, int64_t begin, int64_t end)
 {
-    struct range p;
-    for (struct range_walk w = range_walk_over(active, begin, end); range_walk_next(&w, &p);) {
-        size_t bytes = (size_t)(p.end - p.begin) * sizeof *slot;
-        memcpy(slot + (p.begin - bucket_begin), block + p.begin, bytes);
-        r->stats.bytes_sent += (int64_t)bytes;
-    }
+    int64_t count = reduce_copy(active, begin, end, block + begin, slot + (begin - bucket_begin));
+    r->stats.bytes_sent += count * (int64_t)sizeof *slot;
 }
 
 static void post_bucket(struct reducer *r, int32_t bucket)
@@ -139,11 +134,9 @@ static void take_bucket(struct reducer *r, const struct range_list *active, floa
     for (int32_t rank = 0; rank < r->comm->size; rank++) {
         struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, rank);
         const float *slot = slot_of(n, rank, n->first + bucket, 0);
-        struct range p;
-        struct range_walk w = range_walk_over(active, s.begin, rank != me ? s.end : s.begin);
-        while (range_walk_next(&w, &p))
-            memcpy(block + p.begin, slot + (p.begin - r->plan.bucket[bucket].begin),
-                   (size_t)(p.end - p.begin) * sizeof *block);
+        if (rank != me)
+            (void)reduce_copy(active, s.begin, s.end,
+                              slot + (s.begin - r->plan.bucket[bucket].begin), block + s.begin);
     }
     set_count(&n->counter[me].taken, n->first + bucket + 1);
 }
@@ -177,20 +170,18 @@ static mt_status advance_node(struct reducer *r, bool *moved)
     return MT_OK;
 }
 
-static void gather_post(struct reducer *r, const struct range_list *active, const float *block,
-                        int32_t bucket)
+static void gather_post(struct reducer *r, const float *block, int32_t bucket)
 {
     struct node *n = r->state;
     int32_t me = r->comm->rank;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, bucket, me);
-    copy_out(r, active, slot_of(n, me, n->first + bucket, 0), block, r->plan.bucket[bucket].begin,
-             mine.begin, mine.end);
+    copy_out(r, &r->ranges, slot_of(n, me, n->first + bucket, 0), block,
+             r->plan.bucket[bucket].begin, mine.begin, mine.end);
     set_count(&n->counter[me].posted, n->first + bucket + 1);
 }
 
-static mt_status gather_node(struct reducer *r, float *block, bool sums)
+static mt_status gather_node(struct reducer *r, float *block)
 {
-    const struct range_list *active = sums ? r->active : &r->ranges;
     struct node *n = r->state;
     int32_t posted = 0, taken = 0, idle = 0;
     atomic_store(&r->awaited, true);
@@ -198,21 +189,18 @@ static mt_status gather_node(struct reducer *r, float *block, bool sums)
         bool moved = false;
         if (posted < r->plan.buckets &&
             all_reach(r, &n->counter->taken, n->first + posted + 1 - SLOTS)) {
-            gather_post(r, active, block, posted++);
+            gather_post(r, block, posted++);
             moved = true;
         }
         if (taken < posted && all_reach(r, &n->counter->posted, n->first + taken + 1)) {
-            take_bucket(r, active, block, taken++);
+            take_bucket(r, &r->ranges, block, taken++);
             moved = true;
         }
-        if (moved)
-            idle = 0;
-        else
-            reduce_rest(r, &idle);
+        reduce_rest(r, moved, &idle);
     }
     n->first += r->plan.buckets;
     return MT_OK;
 }
 
 const struct reduce_transport reduce_transport_node = {open_node, close_node, advance_node,
-                                                       gather_node, true};
+                                                       gather_node};

@@ -38,6 +38,19 @@ void reduce_unpack(const struct range_list *active, const float *packed, int64_t
     }
 }
 
+int64_t reduce_copy(const struct range_list *active, int64_t begin, int64_t end, const float *from,
+                    float *to)
+{
+    int64_t count = 0;
+    struct range p;
+    for (struct range_walk w = range_walk_over(active, begin, end); range_walk_next(&w, &p);) {
+        memcpy(to + (p.begin - begin), from + (p.begin - begin),
+               (size_t)(p.end - p.begin) * sizeof *to);
+        count += p.end - p.begin;
+    }
+    return count;
+}
+
 int64_t reduce_pack_half(const struct range_list *active, const float *block, int64_t begin,
                          int64_t end, uint16_t *out)
 {

@@ -15,6 +15,11 @@ bool reduce_is_whole(const struct range_list *active, int64_t begin, int64_t end
 int64_t reduce_pack(const struct range_list *active, const float *block, int64_t begin, int64_t end,
                     float *out);
 
+/* Local.  Copies the used elements to the same places of another memory; from and to point at
+ * element `begin`.  Answers how many. */
+int64_t reduce_copy(const struct range_list *active, int64_t begin, int64_t end, const float *from,
+                    float *to);
+
 /* Local.  As reduce_pack for values of bf16 precision. */
 int64_t reduce_pack_half(const struct range_list *active, const float *block, int64_t begin,
                          int64_t end, uint16_t *out);

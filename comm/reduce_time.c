@@ -146,7 +146,7 @@ mt_status reduce_time_plan(struct reduce_time *out, const struct range_list *ran
     int32_t ranks = setup->ranks;
     mt_status st = MT_OK;
     if (t.path == REDUCE_PATH_AUTO)
-        t.path = (ranks & (ranks - 1)) == 0 ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
+        t.path = is_power_of_two(ranks) ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
     t.bucket_elements = reduce_plan_bucket_elements(t.path, setup->bucket_elements, ranks);
     MT_TRY(
         reduce_plan_init(&plan, ranges, t.bucket_elements, ranks, t.path == REDUCE_PATH_HALVING));

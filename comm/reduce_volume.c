@@ -70,15 +70,13 @@ static int64_t hosts_bytes(const struct volume *v, int32_t bucket, int32_t rank,
     int32_t host = host_of(v, rank), first = first_of(v, host);
     int64_t width = travels_half(v) ? 2 : 4, joined = host_roots(v, host);
     int64_t bytes = 4 * roots * used_of(v, b->begin, b->end);
-    for (int32_t p = 0; p < v->setup->ranks; p++) {
-        int32_t home = host_of(v, p);
-        int64_t used = used_of_slice(v, bucket, p);
-        if (home == host ||
-            first + (p - first_of(v, home)) % (first_of(v, host + 1) - first) != rank)
-            continue;
-        bytes += width * joined * used;
-        *messages += used > 0 ? joined : 0;
-    }
+    int32_t locals = first_of(v, host + 1) - first;
+    for (int32_t h = 0; h < v->setup->hosts; h++)
+        for (int32_t p = first_of(v, h) + rank - first; p < first_of(v, h + 1); p += locals) {
+            int64_t used = h != host ? used_of_slice(v, bucket, p) : 0;
+            bytes += width * joined * used;
+            *messages += used > 0 ? joined : 0;
+        }
     return bytes;
 }
 
@@ -140,6 +138,8 @@ static int64_t gathered_bytes(const struct volume *v, int32_t bucket, int32_t ra
     if (v->plan.halving)
         return width * doubled_elements(v, bucket, rank, all, messages);
     int64_t elements = all ? mine.end - mine.begin : used_of(v, mine.begin, mine.end);
+    if (!node && s->mode == REDUCE_EXACT && elements > 0)
+        *messages += s->ranks - 1;
     return width * readers * elements;
 }
 
@@ -166,11 +166,10 @@ mt_status reduce_volume_plan(struct reduce_volume *out, const struct range_list 
 {
     struct volume v = {.setup = setup, .path = setup->path};
     struct reduce_volume total = {0};
-    bool halves = (setup->ranks & (setup->ranks - 1)) == 0;
     if (v.path == REDUCE_PATH_AUTO && setup->wire_groups == setup->ranks)
         v.path = REDUCE_PATH_DIRECT;
     else if (v.path == REDUCE_PATH_AUTO)
-        v.path = halves ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
+        v.path = is_power_of_two(setup->ranks) ? REDUCE_PATH_HALVING : REDUCE_PATH_DIRECT;
     bool exact = setup->mode == REDUCE_EXACT;
     int64_t bucket = reduce_plan_bucket_elements(exact ? v.path : REDUCE_PATH_DIRECT,
                                                  setup->bucket_elements, setup->ranks);

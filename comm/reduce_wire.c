@@ -6,9 +6,9 @@
  * operations in MPICH", 2005): in round k a rank and its neighbour at distance 2^k swap halves of
  * what both still hold; with one root a rank this walks the very tree of lanes upwards, log2(ranks)
  * messages a bucket, the longest to the nearest.  Direct sends the same bytes in ranks-1 messages.
- * Where all ranks want the whole sum, halving goes on with its mirror, doubling: the rounds in
- * reverse, each rank handing its partner what it has of the sum.  That is part of what runs beside
- * the backward pass; a gather is doubling alone.  On the direct path the library gathers.
+ * Where all ranks want the whole sum, both go on with their mirrors: doubling, the rounds in
+ * reverse, each rank handing its partner what it has of the sum; or each owner's slice to
+ * everybody. That is part of what runs beside the backward pass; a gather is the way back alone.
  *
  * Some buckets are under way at a time (a flight each, reduce_flight.h): what one waits for is
  * hidden behind the others.
@@ -20,6 +20,8 @@
 #include "comm/reduce_flight.h"
 #include "comm/reduce_pack.h"
 
+enum { SLICES = 1 }; /* the stage of a flight on the direct path that takes slices of the sum */
+
 /* Whose owned parts are copied to all ranks: the step's sum, or any block. */
 struct spread {
     float *block;
@@ -29,7 +31,7 @@ struct spread {
 struct wire {
     struct reduce_flight flight[REDUCE_FLIGHTS];
     int64_t slice_elements; /* longest slice of this rank */
-    struct spread spread;   /* of halving */
+    struct spread spread;
 };
 
 static void close_wire(struct reducer *r)
@@ -114,53 +116,37 @@ static mt_status advance_flights(struct reducer *r, bool *moved, const struct jo
     return MT_OK;
 }
 
-/* One bucket of a gather: in place, or by way of a flight's buffer where rows are left out or
- * values are sent as bf16. */
-static mt_status gather_bucket(struct reducer *r, float *block, const struct range_list *active,
-                               int32_t bucket, bool half, float *packed)
+/* By the library, buckets one after another. */
+static mt_status gather_vendor(struct reducer *r, float *block)
 {
-    const struct reduce_bucket *b = &r->plan.bucket[bucket];
-    bool in_place = !half && reduce_is_whole(active, b->begin, b->end);
-    float *data = in_place ? block + b->begin : packed;
-    uint16_t *halves = (uint16_t *)(void *)packed;
     int32_t me = r->comm->rank;
-    for (int32_t p = 0; p < r->comm->size; p++) {
-        struct reduce_slice s = reduce_plan_slice(&r->plan, bucket, p);
-        r->counts[p] = (int)range_list_within(active, s.begin, s.end);
-        r->offsets[p] = (int)range_list_within(active, b->begin, s.begin);
-        if (p == me && half)
-            (void)reduce_pack_half(active, block, s.begin, s.end, halves + r->offsets[p]);
-        else if (p == me && !in_place)
-            (void)reduce_pack(active, block, s.begin, s.end, data + r->offsets[p]);
+    for (int32_t i = 0; i < r->plan.buckets; i++) {
+        const struct reduce_bucket *b = &r->plan.bucket[i];
+        for (int32_t p = 0; p < r->comm->size; p++) {
+            struct reduce_slice s = reduce_plan_slice(&r->plan, i, p);
+            r->counts[p] = (int)(s.end - s.begin);
+            r->offsets[p] = (int)(s.begin - b->begin);
+        }
+        MPI_TRY(MPI_Allgatherv, MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, block + b->begin, r->counts,
+                r->offsets, MPI_FLOAT, r->comm->handles->reduce);
+        r->stats.bytes_sent += r->counts[me] * (int64_t)(r->comm->size - 1) * 4;
     }
-    MPI_TRY(MPI_Allgatherv, MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, r->counts, r->offsets,
-            half ? MPI_UINT16_T : MPI_FLOAT, r->comm->handles->reduce);
-    r->stats.bytes_sent += r->counts[me] * (int64_t)(r->comm->size - 1) * (half ? 2 : 4);
-    if (half)
-        reduce_unpack_half(active, halves, b->begin, b->end, block);
-    else if (!in_place)
-        reduce_unpack(active, data, b->begin, b->end, block);
     return MT_OK;
 }
 
-/* Buckets one after another: gathers are not hidden behind anything. */
-static mt_status gather_wire(struct reducer *r, float *block, bool sums)
+static int64_t greater(int64_t a, int64_t b)
 {
-    struct wire *w = r->state;
-    const struct range_list *active = sums ? r->active : &r->ranges;
-    bool half = sums && r->groups > 0; /* sums are rounded, other blocks are not */
-    for (int32_t b = 0; b < r->plan.buckets; b++)
-        if (range_list_within(active, r->plan.bucket[b].begin, r->plan.bucket[b].end) > 0)
-            MT_TRY(gather_bucket(r, block, active, b, half, w->flight[0].outgoing));
-    return MT_OK;
+    return a > b ? a : b;
 }
 
 static mt_status open_direct(struct reducer *r)
 {
-    int64_t ranks = r->comm->size, peers = r->values - r->roots;
+    int64_t others = r->comm->size - 1, peers = r->values - r->roots;
     int64_t slice = reduce_plan_longest_slice(&r->plan, r->comm->rank);
-    return comm_agree(r->comm, open_wire(r, peers + (ranks - 1) * r->roots, peers * slice,
-                                         r->roots * r->plan.longest));
+    int64_t staging =
+        greater(peers * slice, r->rows != NULL || r->groups > 0 ? r->plan.longest : 0);
+    return comm_agree(r->comm, open_wire(r, greater(peers + others * r->roots, 2 * others), staging,
+                                         greater(r->roots * r->plan.longest, others * slice)));
 }
 
 static mt_status begin_direct(struct reducer *r, struct reduce_flight *f)
@@ -185,8 +171,54 @@ static mt_status begin_direct(struct reducer *r, struct reduce_flight *f)
     return MT_OK;
 }
 
+/* The way back: this rank's slice of the sum to everybody, and everybody's here. */
+static mt_status swap_slices(struct reducer *r, struct reduce_flight *f)
+{
+    const struct spread *s = &((const struct wire *)r->state)->spread;
+    int32_t me = r->comm->rank, ranks = r->comm->size;
+    struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, me);
+    int64_t begin = r->plan.bucket[f->bucket].begin;
+    f->stage = SLICES;
+    for (int32_t hop = 1; hop < ranks; hop++) {
+        int32_t from = (me + ranks - hop) % ranks, to = (me + hop) % ranks;
+        struct reduce_slice theirs = reduce_plan_slice(&r->plan, f->bucket, from);
+        bool plain = reduce_form_is_plain(s->form, theirs.begin, theirs.end);
+        float *room = plain ? s->block + theirs.begin : f->staging + (theirs.begin - begin);
+        MT_TRY(reduce_flight_receive(r, f, s->form.half, room,
+                                     range_list_within(s->form.active, theirs.begin, theirs.end),
+                                     from));
+        MT_TRY(reduce_flight_send(r, f, s->form, s->block, mine.begin, mine.end, to));
+    }
+    return MT_OK;
+}
+
+/* What came by way of the flight's buffer, to its place: `packed` holds a slice of the sum. */
+static void unpack_spread(const struct spread *s, const float *packed, struct reduce_slice slice)
+{
+    if (s->form.half)
+        reduce_unpack_half(s->form.active, (const uint16_t *)(const void *)packed, slice.begin,
+                           slice.end, s->block);
+    else if (!reduce_form_is_plain(s->form, slice.begin, slice.end))
+        reduce_unpack(s->form.active, packed, slice.begin, slice.end, s->block);
+}
+
+static mt_status arrived_slices(struct reducer *r, struct reduce_flight *f, bool *done)
+{
+    const struct spread *s = &((const struct wire *)r->state)->spread;
+    int64_t begin = r->plan.bucket[f->bucket].begin;
+    for (int32_t p = 0; p < r->comm->size; p++) {
+        struct reduce_slice theirs = reduce_plan_slice(&r->plan, f->bucket, p);
+        if (p != r->comm->rank)
+            unpack_spread(s, f->staging + (theirs.begin - begin), theirs);
+    }
+    *done = true;
+    return MT_OK;
+}
+
 static mt_status arrived_direct(struct reducer *r, struct reduce_flight *f, bool *done)
 {
+    if (f->stage == SLICES)
+        return arrived_slices(r, f, done);
     struct wire *w = r->state;
     int32_t me = r->comm->rank, ranks = r->comm->size;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, me);
@@ -203,14 +235,49 @@ static mt_status arrived_direct(struct reducer *r, struct reduce_flight *f, bool
     for (int32_t i = 0; i < r->roots; i++)
         r->value[reduce_value(r, me, i)] = r->root[i] + mine.begin;
     reduce_add_slice(r, &mine);
-    *done = true;
-    return MT_OK;
+    *done = !r->whole;
+    return *done ? MT_OK : swap_slices(r, f);
+}
+
+/* A step's sums, which stand in root 0, where they are gathered at once. */
+static mt_status advance_sums(struct reducer *r, bool *moved, const struct journey *j)
+{
+    struct wire *w = r->state;
+    w->spread = (struct spread){r->root[0], reduce_form_of_sums(r)};
+    return advance_flights(r, moved, j);
 }
 
 static mt_status advance_direct(struct reducer *r, bool *moved)
 {
     static const struct journey sums = {next_of_step, begin_direct, arrived_direct};
-    return advance_flights(r, moved, &sums);
+    return advance_sums(r, moved, &sums);
+}
+
+static int32_t next_of_gather(struct reducer *r)
+{
+    return r->started < r->plan.buckets ? r->started++ : -1;
+}
+
+/* The way back alone. */
+static mt_status gather_flights(struct reducer *r, float *block, const struct journey *j)
+{
+    struct wire *w = r->state;
+    int32_t idle = 0;
+    w->spread = (struct spread){block, {&r->ranges, false}};
+    atomic_store(&r->awaited, true);
+    r->started = r->finished = 0;
+    while (r->finished < r->plan.buckets) {
+        bool moved;
+        MT_TRY(advance_flights(r, &moved, j));
+        reduce_rest(r, moved, &idle);
+    }
+    return MT_OK;
+}
+
+static mt_status gather_direct(struct reducer *r, float *block)
+{
+    static const struct journey gather = {next_of_gather, swap_slices, arrived_slices};
+    return gather_flights(r, block, &gather);
 }
 
 static mt_status open_halving(struct reducer *r)
@@ -258,11 +325,7 @@ static mt_status arrived_doubling(struct reducer *r, struct reduce_flight *f, bo
     const struct spread *s = &((const struct wire *)r->state)->spread;
     int32_t k = 2 * halvings(r) - 1 - f->stage, partner = r->comm->rank ^ (1 << k);
     struct reduce_slice theirs = reduce_plan_halved(&r->plan, f->bucket, partner, k + 1);
-    if (s->form.half)
-        reduce_unpack_half(s->form.active, (const uint16_t *)(const void *)f->staging, theirs.begin,
-                           theirs.end, s->block);
-    else if (!reduce_form_is_plain(s->form, theirs.begin, theirs.end))
-        reduce_unpack(s->form.active, f->staging, theirs.begin, theirs.end, s->block);
+    unpack_spread(s, f->staging, theirs);
     f->stage++;
     *done = k == 0;
     return *done ? MT_OK : swap_sums(r, f);
@@ -288,14 +351,7 @@ static mt_status arrived_halving(struct reducer *r, struct reduce_flight *f, boo
 static mt_status advance_halving(struct reducer *r, bool *moved)
 {
     static const struct journey sums = {next_of_step, swap_halves, arrived_halving};
-    struct wire *w = r->state;
-    w->spread = (struct spread){r->root[0], reduce_form_of_sums(r)};
-    return advance_flights(r, moved, &sums);
-}
-
-static int32_t next_of_gather(struct reducer *r)
-{
-    return r->started < r->plan.buckets ? r->started++ : -1;
+    return advance_sums(r, moved, &sums);
 }
 
 static mt_status begin_doubling(struct reducer *r, struct reduce_flight *f)
@@ -304,24 +360,10 @@ static mt_status begin_doubling(struct reducer *r, struct reduce_flight *f)
     return swap_sums(r, f);
 }
 
-static mt_status gather_halving(struct reducer *r, float *block, bool sums)
+static mt_status gather_halving(struct reducer *r, float *block)
 {
     static const struct journey gather = {next_of_gather, begin_doubling, arrived_doubling};
-    struct wire *w = r->state;
-    int32_t idle = 0;
-    w->spread = (struct spread){block, sums ? reduce_form_of_sums(r)
-                                            : (struct reduce_form){&r->ranges, false}};
-    atomic_store(&r->awaited, true);
-    r->started = r->finished = 0;
-    while (r->finished < r->plan.buckets) {
-        bool moved;
-        MT_TRY(advance_flights(r, &moved, &gather));
-        if (moved)
-            idle = 0;
-        else
-            reduce_rest(r, &idle);
-    }
-    return MT_OK;
+    return gather_flights(r, block, &gather);
 }
 
 static mt_status open_vendor(struct reducer *r)
@@ -371,8 +413,8 @@ static mt_status advance_vendor(struct reducer *r, bool *moved)
 }
 
 const struct reduce_transport reduce_transport_direct = {open_direct, close_wire, advance_direct,
-                                                         gather_wire, false};
+                                                         gather_direct};
 const struct reduce_transport reduce_transport_halving = {open_halving, close_wire, advance_halving,
-                                                          gather_halving, true};
+                                                          gather_halving};
 const struct reduce_transport reduce_transport_vendor = {open_vendor, close_wire, advance_vendor,
-                                                         gather_wire, true};
+                                                         gather_vendor};

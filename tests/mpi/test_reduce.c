@@ -387,7 +387,7 @@ static void bytes_sent_are_what_the_method_says(void **state)
         reducer_stats(r, &stats);
         int64_t sent = stats.bytes_sent, full = l.total * 4;
         assert_int_equal(stats.steps, 1);
-        if ((world.size & (world.size - 1)) == 0 && path != REDUCE_PATH_HOSTS)
+        if (is_power_of_two(world.size) && path != REDUCE_PATH_HOSTS)
             assert_int_equal(sent, full / world.size * (world.size - 1));
         reducer_destroy(&r);
         bench_destroy(&b);

@@ -61,7 +61,7 @@ static void check(const struct reduce_volume_setup *setup, const struct range_li
 static void forecast_counts_are_those_of_the_reducer(void **state)
 {
     (void)state;
-    bool halves = (world.size & (world.size - 1)) == 0;
+    bool halves = is_power_of_two(world.size);
     for (size_t l = 0; l < sizeof layouts / sizeof *layouts; l++)
         for (int path = REDUCE_PATH_NODE; path < REDUCE_PATH_COUNT; path++)
             for (int way = 0; way < 12; way++) {

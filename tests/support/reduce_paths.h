@@ -8,7 +8,7 @@
 static inline bool path_fits(enum reduce_path path)
 {
     if (path == REDUCE_PATH_HALVING)
-        return (world.size & (world.size - 1)) == 0;
+        return is_power_of_two(world.size);
     if (path == REDUCE_PATH_HOSTS)
         return reduce_path_hosts_fits(&world);
     return path != REDUCE_PATH_NODE || world.node_count == 1;

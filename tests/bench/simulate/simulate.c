@@ -270,7 +270,7 @@ static mt_status check_path(const struct comm *world, int32_t lanes, enum reduce
 
 static mt_status check(const struct comm *world)
 {
-    bool halves = (world->size & (world->size - 1)) == 0;
+    bool halves = is_power_of_two(world->size);
     int32_t lanes = 1;
     while (lanes < world->size)
         lanes *= 2;
@@ -298,7 +298,7 @@ static mt_status run(const struct comm *world, int argc, char **argv)
     instead_looks = (struct instead_looks){s.window, s.nap};
     instead_memory_bytes_s = s.memory;
     bool halves = s.path == REDUCE_PATH_HALVING ||
-                  (s.path == REDUCE_PATH_AUTO && (world->size & (world->size - 1)) == 0);
+                  (s.path == REDUCE_PATH_AUTO && is_power_of_two(world->size));
     MT_TRY(simulate_whole(world, &s, halves, &got));
     return world->rank == 0 ? print_row(world, &s, &got) : MT_OK;
 }
