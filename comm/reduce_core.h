@@ -124,8 +124,8 @@ static inline int32_t reduce_value(const struct reducer *r, int32_t rank, int32_
 mt_status reduce_start_thread(struct reducer *r) MT_CHECKED;
 void reduce_stop_thread(struct reducer *r);
 
-/* Local.  After a look at what has arrived: where nothing moved, gives the core away for a while that
- * grows with *idle, the number of fruitless looks. */
+/* Local.  After a look at what has arrived: where nothing moved, gives the core away for a while
+ * that grows with *idle, the number of fruitless looks. */
 void reduce_rest(const struct reducer *r, bool moved, int32_t *idle);
 
 #endif

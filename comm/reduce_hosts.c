@@ -23,7 +23,7 @@
 #include "comm/reduce_pack.h"
 #include "comm/shared.h"
 
-enum { SLOTS = 4, LINE_BYTES = 64 };
+enum { SLOTS = REDUCE_HOSTS_FLIGHTS, LINE_BYTES = 64 };
 
 /* What a flight is about: parts of sums, then, where all ranks want them, the sums. */
 enum stage { PARTS, SPREADING, SPREAD };

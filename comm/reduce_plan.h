@@ -12,7 +12,8 @@
 #include "comm/base/tensors.h"
 #include "comm/reduce.h"
 
-enum { REDUCE_FLIGHTS = 8 }; /* buckets under way at a time */
+/* Buckets under way at a time: as messages; by way of hosts' shared memory. */
+enum { REDUCE_FLIGHTS = 8, REDUCE_HOSTS_FLIGHTS = 4 };
 
 struct reduce_bucket {
     int64_t begin, end;  /* elements of a flat block */

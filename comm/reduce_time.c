@@ -12,17 +12,6 @@ static double rounds_of(int32_t ranks)
     return ceil(log2((double)ranks));
 }
 
-/* Of one MPI_Allgatherv, by the method that Open MPI chooses.  Parts of unequal length (more ranks
- * than blocks in a bucket: some have none) keep every round as long as the longest needs. */
-static double gatherv_s(int32_t ranks, double bytes, double longest, const struct reduce_network *n)
-{
-    double round_s = n->latency_s + 2.0 * n->message_s;
-    if (bytes < 50000.0) /* Bruck */
-        return rounds_of(ranks) * round_s + bytes / n->bytes_s;
-    double rounds = ranks % 2 == 0 ? ranks / 2.0 : ranks - 1.0; /* of neighbours, round a ring */
-    return rounds * round_s + (ranks - 1.0) * longest / n->bytes_s;
-}
-
 /* Of one short MPI_Allreduce: recursive doubling. */
 static double allreduce_s(int32_t ranks, double bytes, const struct reduce_network *n)
 {
@@ -65,75 +54,98 @@ struct stream {
     double link_s, work_s, rounds_s, chain_s;
 };
 
-static struct stream stream_of(const struct reduce_time *t, int32_t ranks, double bytes,
-                               double messages, double add_s, double ways,
-                               const struct reduce_network *n)
-{
-    bool halves = t->path == REDUCE_PATH_HALVING;
-    double buckets = (double)t->buckets, rounds = halves ? rounds_of(ranks) : 1.0;
-    double first = halves ? ranks / 2.0 / (ranks - 1.0) : 1.0; /* the first round's share */
-    struct stream s = {.work_s = 2.0 * n->message_s * messages + add_s};
-    s.link_s =
-        fmax(outside(bytes, ranks, halves, n) / n->bytes_s, inside_s(bytes, ranks, halves, n));
-    double chain_s = ways * rounds_s(rounds, first * s.link_s / ways / buckets, n);
-    s.rounds_s = buckets * chain_s / REDUCE_FLIGHTS;
-    s.chain_s = (s.link_s + s.work_s) / buckets + chain_s;
-    return s;
-}
-
 static double stream_s(const struct stream *s)
 {
     return fmax(fmax(s->link_s, s->work_s) + s->rounds_s, s->chain_s);
 }
 
-/* Of the sums; on the halving path with their way to all ranks, where that is asked for. */
-static void time_sums(struct reduce_time *t, const struct reduce_volume *v, double elements,
-                      int32_t ranks, bool spreads, const struct reduce_network *n)
+/* What is the same for sums, sums for everybody, and blocks. */
+struct part {
+    const struct reduce_network *network;
+    const struct reduce_time *time;
+    double ranks, hosts, locals; /* locals: ranks of a host, on the way by hosts */
+    double elements;
+    double ways;  /* times through all rounds */
+    double words; /* of memory that a rank reads and writes */
+};
+
+/* From a volume, or from what one has more than another. */
+static struct stream stream_of(const struct part *p, const struct reduce_volume *all,
+                               const struct reduce_volume *less)
 {
-    double words = 3.0 * elements * (ranks - 1) / ranks + elements / ranks;
-    double add_s = n->memory_bytes_s > 0.0 ? 4.0 * words / n->memory_bytes_s : 0.0;
-    struct stream s = stream_of(t, ranks, (double)v->most_bytes, (double)v->messages, add_s,
-                                spreads ? 2.0 : 1.0, n);
-    t->link_s = s.link_s;
-    t->work_s = s.work_s;
-    t->rounds_s = s.rounds_s;
-    t->chain_s = s.chain_s;
-    t->reduce_s = stream_s(&s) + t->norm_s;
+    const struct reduce_network *n = p->network;
+    const struct reduce_time *t = p->time;
+    bool halves = t->path == REDUCE_PATH_HALVING, hosts = t->path == REDUCE_PATH_HOSTS;
+    double bytes = (double)(all->most_bytes - less->most_bytes);
+    double messages = (double)(all->messages - less->messages), buckets = (double)t->buckets;
+    double flights = hosts ? REDUCE_HOSTS_FLIGHTS : REDUCE_FLIGHTS, chain_s;
+    struct stream s = {.work_s = 2.0 * n->message_s * messages};
+    if (n->memory_bytes_s > 0.0)
+        s.work_s += 4.0 * p->words / n->memory_bytes_s;
+    if (hosts) {
+        double sent = (double)(all->total_bytes - all->shared_bytes) -
+                      (double)(less->total_bytes - less->shared_bytes);
+        s.link_s = sent / p->hosts / n->bytes_s;
+        chain_s = p->ways * (n->latency_s + 2.0 * n->look_s / 2.0); /* shared memory, a message */
+    } else {
+        int32_t ranks = (int32_t)p->ranks;
+        double first = halves ? p->ranks / 2.0 / (p->ranks - 1.0) : 1.0; /* of the bytes */
+        s.link_s =
+            fmax(outside(bytes, ranks, halves, n) / n->bytes_s, inside_s(bytes, ranks, halves, n));
+        chain_s = p->ways * rounds_s(halves ? rounds_of(ranks) : 1.0,
+                                     first * s.link_s / p->ways / buckets, n);
+    }
+    s.rounds_s = buckets * chain_s / flights;
+    s.chain_s = (s.link_s + s.work_s) / buckets + chain_s;
+    return s;
 }
 
-static void time_library_gather(struct reduce_time *t, const struct reduce_plan *p,
-                                const struct reduce_network *n)
+/* Two read and one written for each addition, one for a square, two for a copy. */
+static double words_of_sums(const struct part *p)
 {
-    for (int32_t i = 0; i < p->buckets; i++) {
-        const struct reduce_bucket *b = &p->bucket[i];
-        int64_t most = (b->blocks + p->ranks - 1) / p->ranks * REDUCE_BLOCK;
-        int64_t all = b->end - b->begin, longest = most < all ? most : all;
-        t->gather_s += gatherv_s(p->ranks, 4.0 * (double)all, 4.0 * (double)longest, n);
-    }
+    double n = p->elements;
+    if (p->time->path != REDUCE_PATH_HOSTS)
+        return 3.0 * n * (p->ranks - 1.0) / p->ranks + n / p->ranks;
+    return 2.0 * n + 3.0 * n * (p->locals - 1.0) / p->locals +
+           3.0 * n * (p->hosts - 1.0) / p->ranks + n / p->ranks;
+}
+
+static double words_of_spread(const struct part *p)
+{
+    return p->time->path == REDUCE_PATH_HOSTS ? 2.0 * p->elements : 0.0;
 }
 
 static mt_status time_all(struct reduce_time *t, const struct range_list *ranges,
                           const struct reduce_plan *plan, const struct reduce_volume_setup *setup,
                           const struct reduce_network *n)
 {
-    bool halves = t->path == REDUCE_PATH_HALVING, gathers = setup->gathers || setup->gathers_blocks;
-    bool spreads = halves && setup->gathers;
     struct reduce_volume_setup what = *setup;
-    struct reduce_volume sums, all;
-    what.gathers = spreads;
+    struct reduce_volume none = {0}, sums, all;
+    struct part p = {.network = n,
+                     .time = t,
+                     .ranks = plan->ranks,
+                     .hosts = setup->hosts > 1 ? setup->hosts : 1.0,
+                     .elements = (double)plan->elements,
+                     .ways = setup->gathers ? 2.0 : 1.0};
+    p.locals = p.ranks / p.hosts;
+    what.path = t->path;
     what.gathers_blocks = false;
     MT_TRY(reduce_volume_plan(&sums, ranges, &what));
+    p.words = words_of_sums(&p) + (setup->gathers ? words_of_spread(&p) : 0.0);
+    struct stream s = stream_of(&p, &sums, &none);
     t->norm_s = allreduce_s(plan->ranks, 8.0 * (double)plan->blocks, n);
-    time_sums(t, &sums, (double)plan->elements, plan->ranks, spreads, n);
-    if (gathers && !halves)
-        time_library_gather(t, plan, n);
-    if (!gathers || !halves || spreads)
+    t->link_s = s.link_s;
+    t->work_s = s.work_s;
+    t->rounds_s = s.rounds_s;
+    t->chain_s = s.chain_s;
+    t->reduce_s = stream_s(&s) + t->norm_s;
+    if (!setup->gathers_blocks)
         return MT_OK;
     what.gathers_blocks = true;
     MT_TRY(reduce_volume_plan(&all, ranges, &what));
-    struct stream gather = stream_of(t, plan->ranks, (double)(all.most_bytes - sums.most_bytes),
-                                     (double)(all.messages - sums.messages), 0.0, 1.0, n);
-    t->gather_s = stream_s(&gather);
+    p.words = words_of_spread(&p);
+    s = stream_of(&p, &all, &sums);
+    t->gather_s = stream_s(&s);
     return MT_OK;
 }
 

@@ -15,10 +15,11 @@ struct reduce_network {
     double latency_s;      /* of a message between two hosts, software included */
     double bytes_s;        /* of a host, each way; > 0 */
     double message_s;      /* a rank's own work on a message, sent or received */
-    double memory_bytes_s; /* of adding up; 0 = no time */
+    double memory_bytes_s; /* a rank's reading and writing, all working at once; 0 = no time */
     double look_s;         /* a nap between two looks at what has arrived */
-    int32_t host_ranks;    /* neighbouring ranks that share a host and its network; 0 = 1 */
-    double host_bytes_s;   /* between two ranks of one host; needed where host_ranks > 1 */
+    /* where ranks send messages (not REDUCE_PATH_HOSTS, whose hosts setup->hosts tells): */
+    int32_t host_ranks;  /* neighbouring ranks that share a host and its network; 0 = 1 */
+    double host_bytes_s; /* between two ranks of one host; needed where host_ranks > 1 */
 };
 
 /* Of one step, on the busiest rank, seconds. */
@@ -31,10 +32,10 @@ struct reduce_time {
     double rounds_s; /* latencies and naps of all rounds, some buckets side by side */
     double chain_s;  /* one bucket alone, from ready to summed */
     double norm_s;   /* the exchange of the norms */
-    /* to the owners' sums, if all buckets are ready at once; on the halving path to everybody's
-     * where setup->gathers: backward hides that, too */
+    /* to the owners' sums, if all buckets are ready at once; to everybody's where setup->gathers:
+     * backward hides that, too */
     double reduce_s;
-    double gather_s; /* owners' parts to all ranks by themselves: after backward */
+    double gather_s; /* of blocks from their owners to all ranks: after backward */
 };
 
 /* Local.  Seconds of a reduction over setup->ranks > 1 (for one rank: zeros).

@@ -143,15 +143,35 @@ static int64_t gathered_bytes(const struct volume *v, int32_t bucket, int32_t ra
     return width * readers * elements;
 }
 
+/* Of a bucket's bytes those that stay on the host. */
+static int64_t kept_bytes(const struct volume *v, int32_t bucket, int32_t rank, int32_t roots,
+                          int64_t bytes)
+{
+    const struct reduce_bucket *b = &v->plan.bucket[bucket];
+    struct reduce_slice mine = reduce_plan_slice(&v->plan, bucket, rank);
+    if (v->setup->mode == REDUCE_EXACT && v->path == REDUCE_PATH_NODE)
+        return bytes;
+    if (v->setup->mode != REDUCE_EXACT || v->path != REDUCE_PATH_HOSTS)
+        return 0;
+    int64_t kept = roots * used_of(v, b->begin, b->end);
+    if (v->setup->gathers_blocks)
+        kept += mine.end - mine.begin;
+    else if (v->setup->gathers)
+        kept += used_of(v, mine.begin, mine.end);
+    return 4 * kept;
+}
+
 static void add_rank(const struct volume *v, int32_t rank, struct reduce_volume *out)
 {
     int32_t nodes[LANE_ROOTS_MAX], lanes = v->setup->lanes;
     int32_t roots = lane_tree_roots(lanes, lane_tree_range(lanes, v->setup->ranks, rank), nodes);
     int64_t bytes = 0, messages = 0;
     for (int32_t b = 0; b < v->plan.buckets; b++) {
-        bytes += reduced_bytes(v, b, rank, roots, &messages);
+        int64_t of_bucket = reduced_bytes(v, b, rank, roots, &messages);
         if (v->setup->gathers || v->setup->gathers_blocks)
-            bytes += gathered_bytes(v, b, rank, &messages);
+            of_bucket += gathered_bytes(v, b, rank, &messages);
+        out->shared_bytes += kept_bytes(v, b, rank, roots, of_bucket);
+        bytes += of_bucket;
     }
     out->total_bytes += bytes;
     out->most_bytes = bytes > out->most_bytes ? bytes : out->most_bytes;

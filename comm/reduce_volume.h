@@ -21,7 +21,8 @@ struct reduce_volume_setup {
 /* Bytes of one step, as reducer_stats counts them. */
 struct reduce_volume {
     int64_t rank0_bytes, most_bytes, total_bytes; /* of rank 0, of the busiest, of all together */
-    int64_t messages; /* sent by rank 0; those of the library's own gathers are not counted */
+    int64_t shared_bytes; /* of total_bytes those to the memory of hosts, not to other ranks */
+    int64_t messages;     /* sent by rank 0; those of the library's own gathers are not counted */
 };
 
 /* Local.  Errors: NOMEM, BUG as reduce_plan_init. */

@@ -273,6 +273,12 @@ static int64_t kept_elements(const struct plan *p, int32_t index)
 /* A rank's work on a message; adding up; ranks of one host; naps between two looks at messages. */
 static const double MESSAGE_S = 1e-6, MEMORY_BYTES_S = 15e9, SHARED_BYTES_S = 5e9, LOOK_S = 60e-6;
 
+static int32_t hosts_of(const struct plan_target *t)
+{
+    int32_t of_host = t->host_ranks > 1 ? t->host_ranks : 1;
+    return (t->ranks + of_host - 1) / of_host;
+}
+
 /* Bytes of a step that uses every row of the word embeddings, and of one that uses none. */
 static mt_status count_volume(struct plan_phase *ph, const struct run *run,
                               const struct plan_target *target, const struct range_list *ranges)
@@ -282,7 +288,9 @@ static mt_status count_volume(struct plan_phase *ph, const struct run *run,
     const struct tensor *word = &run->model.table.entry[run->model.word];
     bool exact = job->reduction == JOB_REDUCTION_EXACT;
     bool node = target->here ? world->node_count == 1 : target->network_bytes_s <= 0.0;
-    bool hosts = target->here && world->node_count < world->size && reduce_path_hosts_fits(world);
+    bool hosts = target->here ? world->node_count < world->size && reduce_path_hosts_fits(world)
+                              : target->host_ranks > 1 && target->host_ranks < target->ranks;
+    int32_t host_count = target->here ? world->node_count : hosts_of(target);
     bool dense = job->reduction_rows == JOB_ROWS_DENSE && job->wire == JOB_WIRE_FP32;
     struct reduce_volume_setup setup = {.lanes = (int32_t)job->batch.lanes,
                                         .ranks = target->ranks,
@@ -290,12 +298,11 @@ static mt_status count_volume(struct plan_phase *ph, const struct run *run,
                                         .path = exact && node    ? REDUCE_PATH_NODE
                                                 : exact && hosts ? REDUCE_PATH_HOSTS
                                                                  : REDUCE_PATH_AUTO,
-                                        .hosts = hosts ? world->node_count : 1,
+                                        .hosts = hosts ? host_count : 1,
                                         .bucket_elements = job->reduction_bucket,
                                         .wire_groups = job_wire_groups(job),
                                         .gathers = exact && !job->optimizer.shard,
                                         .gathers_blocks = job->optimizer.shard};
-    struct reduce_volume_setup sent = setup; /* the time is that of ranks on hosts of their own */
     struct reduce_network network = {.latency_s = target->latency_s,
                                      .bytes_s = target->network_bytes_s,
                                      .message_s = MESSAGE_S,
@@ -307,9 +314,8 @@ static mt_status count_volume(struct plan_phase *ph, const struct run *run,
     if (ph->plan->probe)
         return MT_OK;
     MT_TRY(reduce_volume_plan(&ph->volume, ranges, &setup));
-    sent.path = REDUCE_PATH_AUTO;
     if (!node)
-        MT_TRY(reduce_time_plan(&ph->reduce, ranges, &sent, &network));
+        MT_TRY(reduce_time_plan(&ph->reduce, ranges, &setup, &network));
     ph->least_bytes = ph->volume.rank0_bytes;
     if (dense || !ph->plan->trainable[run->model.word])
         return MT_OK;

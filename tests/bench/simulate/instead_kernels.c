@@ -5,10 +5,13 @@
 #include <mpi.h>
 
 #include "comm/reduce_kernels.h"
+#include "comm/reduce_pack.h"
 #include "tests/bench/simulate/instead.h"
 
 void __wrap_lane_tree_add(float *into, const float *from, int64_t count);
 void __wrap_reduce_add_into(float *out, const float *left, const float *right, int64_t count);
+int64_t __wrap_reduce_copy(const struct range_list *active, int64_t begin, int64_t end,
+                           const float *from, float *to);
 void __wrap_reduce_square_piece(double sum[REDUCE_PARTS], int64_t first, const float *x,
                                 int64_t count);
 
@@ -31,6 +34,18 @@ void __wrap_reduce_add_into(float *out, const float *left, const float *right, i
     (void)left;
     (void)right;
     pass_time(count, 3.0);
+}
+
+int64_t __wrap_reduce_copy(const struct range_list *active, int64_t begin, int64_t end,
+                           const float *from, float *to);
+int64_t __wrap_reduce_copy(const struct range_list *active, int64_t begin, int64_t end,
+                           const float *from, float *to)
+{
+    int64_t count = range_list_within(active, begin, end);
+    (void)from;
+    (void)to;
+    pass_time(count, 2.0);
+    return count;
 }
 
 void __wrap_reduce_square_piece(double sum[REDUCE_PARTS], int64_t first, const float *x,

@@ -13,7 +13,7 @@
 #include "tests/bench/simulate/instead.h"
 
 /* More requests than that are one bucket's exchange with all ranks, which end together. */
-enum { LOOKED_MOST = 64, ANY_MOST = 64 };
+enum { LOOKED_MOST = 64, ANY_MOST = 1024 };
 
 struct looked {
     int count;
@@ -23,17 +23,19 @@ struct looked {
 static struct looked looked[LOOKED_MOST];
 static int looked_count;
 
+int __real_MPI_Testall(int count, MPI_Request *request, int *flag, MPI_Status *status);
 int __wrap_MPI_Testall(int count, MPI_Request *request, int *flag, MPI_Status *status);
 int __wrap_sched_yield(void);
 void __wrap_clock_sleep_s(double seconds);
 
-/* Whether all have been waited for.  SMPI keeps each message whose end a test finds in a list of its
- * rank and walks that list at the end of every message: so nothing is tested here, and the pauses
- * between looks wait for what has arrived, oldest first, without letting time pass. */
+/* Whether all have been waited for.  SMPI keeps each message whose end a test finds in a list of
+ * its rank and walks that list at the end of every message: so nothing is tested here, and the
+ * pauses between looks wait for what has arrived, oldest first, without letting time pass. */
 int __wrap_MPI_Testall(int count, MPI_Request *request, int *flag, MPI_Status *status)
 {
     int at = 0;
-    (void)status;
+    if (instead_looks.polls)
+        return __real_MPI_Testall(count, request, flag, status);
     *flag = 1;
     for (int i = 0; i < count; i++)
         *flag = *flag != 0 && request[i] == MPI_REQUEST_NULL;
@@ -84,12 +86,20 @@ static void rest(void)
 
 int __wrap_sched_yield(void)
 {
-    rest();
+    enum { YIELDS = 50, TOGETHER = 10 }; /* of a window, as in comm/reduce.c; that many at a time */
+    static int yields;
+    if (!instead_looks.polls)
+        rest();
+    else if (++yields % TOGETHER == 0)
+        smpi_execute(instead_looks.window_s * TOGETHER / YIELDS);
     return 0;
 }
 
 void __wrap_clock_sleep_s(double seconds)
 {
     (void)seconds;
-    rest();
+    if (instead_looks.polls)
+        smpi_execute(instead_looks.nap_s);
+    else
+        rest();
 }

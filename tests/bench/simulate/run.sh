@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh [--ranks "2 4 8 ..."] [--network GB/s] [--latency US] [--message US] [--memory GB/s]
-#        [--nap US] [--bucket ELEMENTS] [--path auto|halving|direct] [--per-host N]
+#        [--nap US] [--bucket ELEMENTS] [--path auto|halving|direct|hosts] [--per-host N]
 #        [--seconds 600] [--real N]
 #
 # The reduction of comm/, compiled as it stands, on a simulated cluster (Debian: libsimgrid-dev):
@@ -10,8 +10,8 @@
 # are those of sums and of a gather that the busiest rank sends.
 #
 # Scaled down: of 105 buckets some are simulated and the line is followed (simulate.c says how):
-# 8 and 16; for the library's gathers 2, above 256 ranks 1. --seconds ends
-# a simulation that takes longer; its row then says so. --real N measures N ranks of Open MPI on this
+# 8 and 16. --per-host N puts N ranks on a host: with --path hosts its shared memory comes first,
+# otherwise they exchange messages. --seconds ends a simulation that takes longer; its row then says so. --real N measures N ranks of Open MPI on this
 # machine instead, with real numbers; --network and the others should then be this machine's.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,7 +28,7 @@ while [ $# -gt 0 ]; do
     --nap) nap=$2 && shift ;;
     --bucket) bucket=$2 && shift ;;
     --path)
-        case $2 in auto) path=0 ;; halving) path=2 ;; direct) path=3 ;; *) exit 2 ;; esac
+        case $2 in auto) path=0 ;; halving) path=2 ;; direct) path=3 ;; hosts) path=4 ;; *) exit 2 ;; esac
         shift
         ;;
     --per-host) per_host=$2 && shift ;;
@@ -47,7 +47,7 @@ trap 'rm -rf "$work"' EXIT
 
 cd "$source_dir"
 comm=$(ls comm/reduce*.c)
-comm="$comm comm/world.c comm/agree.c comm/exchange.c comm/lane_tree.c comm/shared.c"
+comm="$comm comm/world.c comm/agree.c comm/exchange.c comm/lane_tree.c"
 base=$(find comm/base -name '*.c' ! -name memory.c)
 flags="-std=c11 -D_GNU_SOURCE -DSMPI_NO_OVERRIDE_MALLOC -O2 -I."
 for name in MPI_Testall sched_yield clock_sleep_s; do flags="$flags -Wl,--wrap=$name"; done
@@ -66,19 +66,20 @@ heading() {
 if [ -n "$real" ]; then
     # shellcheck disable=SC2086
     mpicc -std=c11 -D_GNU_SOURCE -O3 -march=native -I. "$here/simulate.c" $comm $base \
-        comm/base/memory.c -o "$work/real" -lm -lpthread
+        comm/shared.c comm/base/memory.c -o "$work/real" -lm -lpthread
     heading
     # shellcheck disable=SC2046
-    timeout "$seconds" mpirun -np "$real" "$work/real" warm=1 buckets=1000 gather=1000 $(row)
+    timeout "$seconds" mpirun -np "$real" "$work/real" warm=1 buckets=1000 $(row)
     exit
 fi
 numbers=
-for name in lane_tree_add reduce_add_into reduce_square_piece; do numbers="$numbers -Wl,--wrap=$name"; done
+for name in lane_tree_add reduce_add_into reduce_square_piece reduce_copy; do numbers="$numbers -Wl,--wrap=$name"; done
 # shellcheck disable=SC2086
 smpicc $flags $numbers $parts "$here/instead_kernels.c" "$here/instead_memory.c" \
+    "$here/instead_shared.c" \
     -o "$work/simulate" -lm
 # shellcheck disable=SC2086
-smpicc $flags $parts comm/base/memory.c -o "$work/check" -lm
+smpicc $flags $parts comm/shared.c comm/base/memory.c -o "$work/check" -lm
 
 # No model of TCP: a message takes latency + bytes / bandwidth. Short sums by recursive doubling.
 settings="smpi/host-speed:100Gf smpi/simulate-computation:no smpi/coll-selector:ompi
@@ -101,9 +102,7 @@ simulate() { # PROGRAM RANKS WORD...
 for n in 2 3 4 8; do simulate check "$n" check=1; done
 heading
 for n in $ranks; do
-    gather=2
-    if [ "$n" -gt 256 ]; then gather=1; fi
     # shellcheck disable=SC2046
-    simulate simulate "$n" buckets=8 gather=$gather $(row) ||
+    simulate simulate "$n" buckets=8 $(row) ||
         printf '%6d %s\n' "$n" "not finished within $seconds s"
 done

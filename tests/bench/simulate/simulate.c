@@ -7,8 +7,7 @@
  *
  * A reduction is its buckets one after another, some under way at a time, so that its time is a
  * straight line in their number: `buckets` and twice as many are simulated, and the line is
- * followed to those of the whole model.  The library's gathers come strictly one after another, so
- * that few (`gather`) stand for all.
+ * followed to those of the whole model.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +28,7 @@ struct instead_looks instead_looks;
 double instead_memory_bytes_s;
 
 struct setup {
-    double check, warm, elements, bucket, buckets, lanes, path, gather, memory, window, nap;
+    double check, warm, elements, bucket, buckets, lanes, path, memory, window, nap;
     double latency, bandwidth, overhead, host; /* for the forecast: those of the platform */
 };
 
@@ -49,7 +48,6 @@ static const struct word words[] = {WORD(check, 0),
                                     WORD(buckets, 8),
                                     WORD(lanes, 0), /* 0 = one a rank */
                                     WORD(path, 0),  /* as enum reduce_path */
-                                    WORD(gather, 2),
                                     WORD(memory, 0),
                                     WORD(window, 50e-6),
                                     WORD(nap, 0),
@@ -156,28 +154,17 @@ static mt_status simulate_line(const struct comm *world, const struct setup *s, 
     return MT_OK;
 }
 
-static mt_status simulate_whole(const struct comm *world, const struct setup *s, bool halves,
-                                struct result *out)
+static mt_status simulate_whole(const struct comm *world, const struct setup *s, struct result *out)
 {
     int64_t length =
-        reduce_plan_bucket_elements(REDUCE_PATH_DIRECT, (int64_t)s->bucket, world->size);
-    int64_t some = (int64_t)s->buckets * length, whole = (int64_t)s->elements;
-    int64_t gathered = (int64_t)s->gather * length < whole ? (int64_t)s->gather * length : whole;
-    struct result sums, g = {0}, all;
-    if (gathered > 0 && halves) {
-        MT_TRY(simulate_line(world, s, GATHER, some, &g));
-    } else if (gathered > 0) {
-        MT_TRY(simulate(world, s, gathered, GATHER, &g));
-        g.gather_s *= (double)whole / (double)gathered;
-        g.gather_bytes *= (double)whole / (double)gathered;
-    }
-    MT_TRY(simulate_line(world, s, SUMS, some, &sums));
-    all.whole_s = sums.reduce_s + g.gather_s; /* one after the other */
-    if (gathered > 0 && halves)
-        MT_TRY(simulate_line(world, s, WHOLE, some, &all));
-    sums.gather_s = g.gather_s;
-    sums.gather_bytes = g.gather_bytes;
-    sums.whole_s = all.whole_s;
+        reduce_plan_bucket_elements((enum reduce_path)s->path, (int64_t)s->bucket, world->size);
+    struct result sums, gather, whole;
+    MT_TRY(simulate_line(world, s, GATHER, (int64_t)s->buckets * length, &gather));
+    MT_TRY(simulate_line(world, s, SUMS, (int64_t)s->buckets * length, &sums));
+    MT_TRY(simulate_line(world, s, WHOLE, (int64_t)s->buckets * length, &whole));
+    sums.gather_s = gather.gather_s;
+    sums.gather_bytes = gather.gather_bytes;
+    sums.whole_s = whole.whole_s;
     *out = sums;
     return MT_OK;
 }
@@ -192,7 +179,8 @@ static mt_status print_row(const struct comm *world, const struct setup *s,
                                          .mode = REDUCE_EXACT,
                                          .path = (enum reduce_path)s->path,
                                          .bucket_elements = (int64_t)s->bucket,
-                                         .gathers_blocks = s->gather > 0.0};
+                                         .gathers_blocks = true,
+                                         .hosts = world->node_count};
     struct reduce_network network = {.latency_s = s->latency,
                                      .bytes_s = s->bandwidth,
                                      .message_s = s->overhead,
@@ -202,7 +190,7 @@ static mt_status print_row(const struct comm *world, const struct setup *s,
                                      .host_bytes_s = 10e9};
     struct reduce_time t, all;
     MT_TRY(reduce_time_plan(&t, &ranges, &volume, &network));
-    volume.gathers = volume.gathers_blocks;
+    volume.gathers = true;
     volume.gathers_blocks = false;
     MT_TRY(reduce_time_plan(&all, &ranges, &volume, &network));
     const double got_s[] = {got->reduce_s, got->gather_s, got->whole_s};
@@ -285,21 +273,32 @@ static mt_status check(const struct comm *world)
     return MT_OK;
 }
 
-static mt_status run(const struct comm *world, int argc, char **argv)
+/* Neighbouring ranks share a host, which comm_init would have found out. */
+static void put_on_hosts(struct comm *world, int32_t locals)
+{
+    for (int32_t p = 0; p < world->size; p++)
+        world->handles->node_of[p] = p / locals;
+    world->node_size = locals;
+    world->node_rank = world->rank % locals;
+    world->node_index = world->rank / locals;
+    world->node_count = (world->size + locals - 1) / locals;
+}
+
+static mt_status run(struct comm *world, int argc, char **argv)
 {
     struct setup s;
     struct result got;
     MT_TRY(read_words(&s, argc, argv));
+    if (s.path == REDUCE_PATH_HOSTS)
+        put_on_hosts(world, (int32_t)s.host);
     if (s.check > 0.0)
         return check(world);
     if (s.lanes < 1.0)
         for (s.lanes = 1.0; s.lanes < world->size;)
             s.lanes *= 2.0;
-    instead_looks = (struct instead_looks){s.window, s.nap};
+    instead_looks = (struct instead_looks){s.window, s.nap, s.path == REDUCE_PATH_HOSTS};
     instead_memory_bytes_s = s.memory;
-    bool halves = s.path == REDUCE_PATH_HALVING ||
-                  (s.path == REDUCE_PATH_AUTO && is_power_of_two(world->size));
-    MT_TRY(simulate_whole(world, &s, halves, &got));
+    MT_TRY(simulate_whole(world, &s, &got));
     return world->rank == 0 ? print_row(world, &s, &got) : MT_OK;
 }
 
