@@ -8,16 +8,8 @@
 # mpi (1.03 = 3 % slower).  Run it on a machine that does nothing else.
 set -eu
 . "$(dirname "$0")/common.sh"
-np=2 pairs=5 all=
-while [ $# -gt 0 ]; do
-    case $1 in
-    -np) np=$2 && shift 2 ;;
-    -n) pairs=$2 && shift 2 ;;
-    -a) all=1 && shift ;;
-    --) shift && break ;;
-    *) echo "usage: $0 [-np RANKS] [-n PAIRS] [-a] [-- options of mttrain bench step]" >&2 && exit 2 ;;
-    esac
-done
+read_options "[-np RANKS] [-n PAIRS] [-a] [-- options of mttrain bench step]" "$@"
+set -- "${rest[@]}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 one() { # NAME OPTIONS...
