@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the measuring scripts of this folder:  . "$(dirname "$0")/common.sh"
 #
 # source_dir, mttrain (the program; $MTTRAIN) and shared (data and the peer; $MT_SHARED), and what
@@ -15,7 +16,7 @@ export OMPI_MCA_rmaps_base_oversubscribe=1
     exit 2
 }
 
-np=2 pairs=5 all= rest=()
+np=2 pairs=5 all="" rest=()
 read_options() { # USAGE WORD...
     local usage=$1 word
     shift

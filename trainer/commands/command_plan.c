@@ -162,7 +162,7 @@ static mt_status run(const struct invocation *call)
         {"--latency", "US", ARGUMENT_REAL, &words.latency,
          "microseconds of a message between hosts (default: 30; InfiniBand 2)"},
         {"--ranks-per-host", "N", ARGUMENT_INT, &words.host_ranks,
-         "ranks that share a host's network (default: 1)"},
+         "ranks that share a host, its memory and network (default: 1)"},
         {"--spread", "%", ARGUMENT_REAL, &words.spread,
          "standard deviation of a rank's passes, per cent (default: as measured here)"},
         {"--limit", "TIME", ARGUMENT_TEXT, &words.limit,

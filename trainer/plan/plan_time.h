@@ -10,8 +10,7 @@
  * waiting  E(R) * spread * passes: all wait for the slowest rank, and the largest of R normal
  *          numbers lies E(R) standard deviations above the mean on average;
  * exposed  what of the sums is left when backward ends: see plan_exposed_s;
- * gather   of the parameters from their owners with optimizer.shard; of the sums where they do not
- *          spread beside backward;
+ * gather   of the parameters from their owners, with optimizer.shard;
  * update   of all parameters, or of a rank's share with optimizer.shard.
  *
  * The reduction's seconds come from comm/reduce_time.h; comm/README.md, "At scale", has a table of
