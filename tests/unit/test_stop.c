@@ -80,12 +80,13 @@ static int listening_child(int times)
     pid_t child = fork();
     if (child == 0) {
         sigset_t blocked;
+        (void)alarm(120); /* a hang is a failure */
         if (stop_listen() != MT_OK || pthread_sigmask(SIG_BLOCK, NULL, &blocked) != 0 ||
             sigismember(&blocked, SIGINT) != 1 || sigismember(&blocked, SIGUSR1) != 1)
             _exit(5);
         for (int i = 0; i < times; i++) {
             (void)kill(getpid(), SIGINT);
-            for (int k = 0; k < 2000 && (i > 0 || !stop_requested_local()); k++)
+            while (i > 0 || !stop_requested_local()) /* the second ends the process */
                 clock_sleep_s(0.001);
         }
         _exit(stop_reason_local() == STOP_INT ? 3 : 4);
