@@ -120,6 +120,14 @@ phases = ( { name = "heads"; until = "0.3run"; train = [ "heads.*" ]; lr = 5e-3;
 END
 }
 
+# make_slow: builds $slow, which makes a run last where it is preloaded and told to (slow.c).
+make_slow() {
+    slow=$work/slow.so
+    cc -shared -fPIC "$MT_SOURCE_DIR/tests/e2e/slow.c" -o "$slow" -ldl && return
+    echo "skipped: no C compiler"
+    exit 77
+}
+
 # wait_steps DIR N: until so many steps are told, or the program in $job_pid has ended.
 wait_steps() {
     local at

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/e2e_tools.sh"
 
 cd "$work" || exit 1
+make_slow
 make_corpora .
 spool=$work/spool
 mkdir -p jobs "$spool/queue"
@@ -14,7 +15,7 @@ for i in 01 02 03 04 05 06 07 08 09 10 11 12; do
     sed -i -e "s/seed = 7/seed = $i/;s/seed = 0*/seed = /" \
         -e "s#\"\\(kinds\\|moods\\)\\([^\" ]*\\)\\.tsv\"#\"$work/\\1\\2.tsv\"#g" "jobs/$i.cfg"
 done
-sed -i 's/epochs = 2.0/epochs = 12.0/' jobs/06.cfg        # long enough to be killed in
+sed -i 's/epochs = 2.0/epochs = 12.0/' jobs/06.cfg        # killed in the middle
 sed -i 's/seed = 3;/seed = 3; sead = 4;/' jobs/03.cfg     # an unknown key
 sed -i 's/moods-dev\.tsv/no-such-file.tsv/' jobs/07.cfg   # a missing file
 sed -i 's/"personal", "fact"/"personel", "fact"/' jobs/11.cfg # a label that is not in the list
@@ -28,7 +29,8 @@ for i in $good $bad; do # put, as the page says: written elsewhere on the file s
     mv "$spool/.new-$i" "$spool/queue/$i.cfg"
 done
 
-timeout -k 10 "$limit_s" mpirun -np 4 "$MTTRAIN" --spool "$spool" </dev/null >daemon1.out 2>&1 &
+LD_PRELOAD=$slow SLOW_RUN=runs/06 SLOW_STEP_US=200000 \
+    timeout -k 10 "$limit_s" mpirun -np 4 "$MTTRAIN" --spool "$spool" </dev/null >daemon1.out 2>&1 &
 timeout_pid=$!
 while kill -0 "$timeout_pid" 2>/dev/null; do
     grep -qs '"event":"step"' runs/06/metrics.jsonl && break
@@ -64,10 +66,7 @@ equal "nothing half-written" "" "$left"
 # An idle daemon ends on a signal, at once and in peace.
 timeout -k 10 "$limit_s" mpirun -np 2 "$MTTRAIN" --spool "$work/idle" </dev/null >idle.out 2>&1 &
 timeout_pid=$!
-for _ in $(seq 600); do
-    grep -qs 'waiting for jobs' idle.out && break
-    sleep 0.1
-done
+until grep -qs 'waiting for jobs' idle.out || ! kill -0 "$timeout_pid" 2>/dev/null; do sleep 0.1; done
 kill -USR1 "$(pgrep -P "$timeout_pid" -x mpirun)"
 wait "$timeout_pid"
 equal "an idle daemon ends with 0 on USR1" 0 "$?"

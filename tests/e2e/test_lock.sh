@@ -4,6 +4,7 @@
 . "$(dirname "$0")/e2e_tools.sh"
 
 cd "$work" || exit 1
+make_slow
 make_corpora .
 make_job job.cfg runs/whole 60.0
 must 1 job.cfg -q || finish
@@ -21,17 +22,18 @@ holder_of() { cut -d ' ' -f 2 "$1/lock"; }
 endless="--set train.epochs=100000.0"
 
 # A second start beside one that works.
-launch first.out mpirun -np 2 "$MTTRAIN" job.cfg -q --set run_dir=runs/two --set 'train.save_every="5st"'
-for _ in $(seq 2000); do
-    # What inspect and ctl look at.
-    [ ! -e runs/two/checkpoints/latest ] || [ ! -e runs/two/status.json ] || break
-    sleep 0.01
-done
+touch hold
+LD_PRELOAD=$slow SLOW_FROM=6 STEP_HOLD=$work/hold \
+    launch first.out mpirun -np 2 "$MTTRAIN" job.cfg -q --set run_dir=runs/two --set 'train.save_every="5st"'
+# What inspect and ctl look at.
+until [ -e runs/two/checkpoints/latest ] && [ -e runs/two/status.json ] || ! kill -0 "$job_pid" 2>/dev/null; do sleep 0.01; done
 kill -STOP "$(holder_of runs/two)" # so that it is still there, however fast
 pid=$(holder_of runs/two)
+rm hold
 rc=0
 ranks 2 job.cfg -q --set run_dir=runs/two || rc=$?
 equal "a second start: exit code" 2 "$rc"
+contains "... waits a while" out 'waiting up to 5 s for it to end'
 contains "... says who is there, since when, and what to do" out \
     "in use by another run: process $pid on $(hostname), since [0-9-]+T[0-9:]+Z; .*mttrain ctl .* stop.*--set run_dir="
 alone ctl runs/two status || fail "ctl status: $(cat out)"
@@ -60,14 +62,16 @@ equal "... and the other trained until it was stopped" 75 "$rc"
 contains "... the one that left says so" <(cat a.out b.out) 'in use by another run'
 
 # The old one is about to leave: the new one waits for it and goes on.
-launch first.out "$MTTRAIN" job.cfg -q --set run_dir=runs/handed
+LD_PRELOAD=$slow SLOW_FROM=3 SLOW_STEP_US=200000 launch first.out "$MTTRAIN" job.cfg -q --set run_dir=runs/handed
 old=$job_pid
 wait_steps runs/handed 3
 kill -STOP "$old" "$(holder_of runs/handed)" # timeout's child is the holder
 kill -USR1 "$(holder_of runs/handed)"
-(sleep 1.5 && kill -CONT "$(holder_of runs/handed)" "$old") &
-must 3 job.cfg -q --set run_dir=runs/handed
-contains "a start beside one that leaves waits" out 'in use by .* waiting up to 5 s'
+: >out
+(until grep -qs 'in use by' out || [ ! -e out ]; do sleep 0.1; done && kill -CONT "$(holder_of runs/handed)" "$old") &
+# One that was put back by SLURM has the patience for any disk.
+SLURM_JOB_ID=1 SLURM_RESTART_COUNT=1 must 3 job.cfg -q --set run_dir=runs/handed
+contains "a start beside one that leaves waits" out 'in use by .* waiting up to 90 s'
 rc=0
 wait "$old" || rc=$?
 equal "... the one that leaves saves: exit code" 75 "$rc"
@@ -79,10 +83,7 @@ first=$job_pid
 wait_steps runs/wait 1
 launch second.out env SLURM_JOB_ID=1 SLURM_RESTART_COUNT=1 "$MTTRAIN" job.cfg -q --set run_dir=runs/wait
 second=$job_pid
-for _ in $(seq 200); do
-    grep -q 'waiting up to 90 s' second.out && break
-    sleep 0.05
-done
+until grep -q 'waiting up to 90 s' second.out || ! kill -0 "$second" 2>/dev/null; do sleep 0.05; done
 contains "one that SLURM put back waits longer" second.out 'waiting up to 90 s'
 kill -USR1 "$(pgrep -P "$second")"
 rc=0
@@ -93,7 +94,7 @@ alone ctl runs/wait stop || fail "ctl stop: $(cat out)"
 wait "$first"
 
 # kill -9 leaves the record and no lock: the next start does not even ask.
-launch first.out "$MTTRAIN" job.cfg -q --set run_dir=runs/killed
+LD_PRELOAD=$slow SLOW_FROM=3 SLOW_STEP_US=200000 launch first.out "$MTTRAIN" job.cfg -q --set run_dir=runs/killed
 first=$job_pid
 wait_steps runs/killed 3
 kill -KILL "$(pgrep -P "$first")"

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/e2e_tools.sh"
 
 cd "$work" || exit 1
+make_slow
 make_corpora .
 make_job job.cfg runs/whole 16.0
 
@@ -94,7 +95,8 @@ cat >rank.sh <<'END'
 "$@"
 echo $? >"rc.$OMPI_COMM_WORLD_RANK"
 END
-timeout -k 10 "$limit_s" mpirun -np 3 bash rank.sh "$MTTRAIN" job.cfg --set run_dir=runs/one-told \
+LD_PRELOAD=$slow SLOW_FROM=10 SLOW_STEP_US=200000 \
+    timeout -k 10 "$limit_s" mpirun -np 3 bash rank.sh "$MTTRAIN" job.cfg --set run_dir=runs/one-told \
     </dev/null >launch.out 2>&1 &
 job_pid=$!
 wait_step runs/one-told 10
@@ -111,7 +113,8 @@ same_run "one rank told to stop" runs/one-told
 dir=runs/killed
 for round in 1 2 3; do
     before=$(last_step "$dir")
-    launch $((round % 3 + 1)) job.cfg --set "run_dir=$dir" --set 'train.save_every="1st"'
+    LD_PRELOAD=$slow SLOW_STEP_US=20000 \
+        launch $((round % 3 + 1)) job.cfg --set "run_dir=$dir" --set 'train.save_every="1st"'
     wait_step "$dir" $((${before:-0} + RANDOM % 12 + 2))
     victim=$(pgrep -P "$mpirun_pid" | tail -n 1)
     kill -9 "$victim"

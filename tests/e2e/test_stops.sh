@@ -4,6 +4,7 @@
 . "$(dirname "$0")/e2e_tools.sh"
 
 cd "$work" || exit 1
+make_slow
 make_corpora .
 make_job job.cfg runs/whole 100.0
 sed -i 's/eval_every = "1ep"/eval_every = "20ep"/' job.cfg
@@ -29,7 +30,7 @@ resumes() { # resumes WHAT DIR
 
 for signal in USR2 TERM INT; do
     dir=runs/$signal
-    launch 3 -q --set "run_dir=$dir"
+    LD_PRELOAD=$slow SLOW_FROM=5 SLOW_STEP_US=200000 launch 3 -q --set "run_dir=$dir"
     wait_steps "$dir" 5
     kill "-$signal" "$(a_rank "$dir")"
     rc=0
@@ -41,58 +42,46 @@ done
 
 launch 2 -q --set run_dir=runs/command --set train.epochs=100000.0
 wait_steps runs/command 5
-alone ctl runs/command status --json && contains "ctl status tells what is done" out '"state": *"(training|evaluating|saving)"'
+# The status is written every two seconds.
+while kill -0 "$job_pid" 2>/dev/null && { ! alone ctl runs/command status --json || grep -q starting out; }; do sleep 0.1; done
+contains "ctl status tells what is done" out '"state": *"(training|evaluating|saving)"'
 alone ctl runs/command stop || fail "ctl stop: $(cat out)"
 rc=0
 wait "$job_pid" || rc=$?
 equal "ctl stop: exit code" 75 "$rc"
 contains "ctl stop: the event names it" <(grep '"event":"stop"' runs/command/metrics.jsonl) 'stop command'
 
-# The end of the time that SLURM gives, less what a save may take.
-SLURM_JOB_ID=1 SLURM_JOB_END_TIME=$(($(date +%s) + 22)) timeout "$limit_s" mpirun -np 2 "$MTTRAIN" job.cfg -q \
-    --set run_dir=runs/limit --set 'train.epochs=100000.0' </dev/null >launch.out 2>&1
+# The end of the time that SLURM gives, less what a save may take: time for the start, since the same run
+# has its data packed, and then for steps.
+LD_PRELOAD=$slow SLOW_STEP_US=100000 SLURM_JOB_ID=1 SLURM_JOB_END_TIME=$(($(date +%s) + 35)) \
+    timeout "$limit_s" mpirun -np 2 "$MTTRAIN" job.cfg -q \
+    --set run_dir=runs/command --set 'train.epochs=100000.0' </dev/null >launch.out 2>&1
 equal "the time limit: exit code" 75 "$?"
-contains "the time limit: the event names it" <(grep '"event":"stop"' runs/limit/metrics.jsonl) 'time limit'
+contains "the time limit: the event names it" <(grep '"event":"stop"' runs/command/metrics.jsonl) 'time limit'
 
 # A slow disk: a save takes seconds, and training does not wait for it; INT within it, twice.
-cat >slow.c <<'END_OF_SOURCE'
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-int fsync(int fd)
-{
-    (void)usleep((unsigned)atoi(getenv("SLOW_US")));
-    return (int)syscall(SYS_fsync, fd);
+slow_disk() { # slow_disk MICROSECONDS ARGUMENTS...
+    LD_PRELOAD=$slow SLOW_SYNC_US=$1 timeout -k 5 "$limit_s" "$MTTRAIN" job.cfg -q "${@:2}" </dev/null >launch.out 2>&1
 }
-END_OF_SOURCE
-if cc -shared -fPIC slow.c -o slow.so; then
-    slow() {
-        SLOW_US=$1 LD_PRELOAD=$work/slow.so timeout -k 5 "$limit_s" "$MTTRAIN" job.cfg -q \
-            "${@:2}" </dev/null >launch.out 2>&1
-    }
-    rc=0
-    slow 20000 --set run_dir=runs/slow --set 'train.save_every="100st"' || rc=$?
-    equal "a slow disk: exit code" 0 "$rc"
-    equal "a slow disk: the same bits" "$expected" "$(hash_of runs/slow)"
+rc=0
+slow_disk 20000 --set run_dir=runs/slow --set 'train.save_every="100st"' || rc=$?
+equal "a slow disk: exit code" 0 "$rc"
+equal "a slow disk: the same bits" "$expected" "$(hash_of runs/slow)"
 
-    slow 300000 --set run_dir=runs/twice &
-    job_pid=$!
-    wait_steps runs/twice 5
-    pid=$(a_rank runs/twice)
-    kill -INT "$pid"
-    for _ in $(seq 200); do
-        ls -d runs/twice/checkpoints/*.tmp >/dev/null 2>&1 && break
-        sleep 0.02
-    done
-    holds "the first INT leads to a save" [ -n "$(ls -d runs/twice/checkpoints/*.tmp 2>/dev/null)" ]
-    kill -INT "$pid"
-    rc=0
-    wait "$job_pid" || rc=$?
-    equal "a second INT within the save ends the program: exit code" 130 "$rc"
-    resumes "a second INT" runs/twice
-else
-    echo "skipped: a slow disk, a second INT (no C compiler)"
-fi
+SYNC_HOLD=$work/hold SLOW_FROM=5 SLOW_STEP_US=200000 slow_disk 0 --set run_dir=runs/twice &
+job_pid=$!
+wait_steps runs/twice 5
+pid=$(a_rank runs/twice)
+touch hold
+kill -INT "$pid"
+while ! ls -d runs/twice/checkpoints/*.tmp >/dev/null 2>&1 && kill -0 "$job_pid" 2>/dev/null; do sleep 0.02; done
+holds "the first INT leads to a save" [ -n "$(ls -d runs/twice/checkpoints/*.tmp 2>/dev/null)" ]
+kill -INT "$pid"
+rc=0
+wait "$job_pid" || rc=$?
+rm hold
+equal "a second INT within the save ends the program: exit code" 130 "$rc"
+resumes "a second INT" runs/twice
 
 OMPI_MCA_odls_base_sigkill_timeout=0 must 2 job.cfg --set run_dir=runs/short --set train.max_steps=3
 contains "a kill timeout too short for a save is told" out 'a save takes about .* odls_base_sigkill_timeout'

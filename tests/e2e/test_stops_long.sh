@@ -3,29 +3,11 @@
 # a cache, evaluating. All ranks leave with 75, nothing half-made is left, and the same command comes to
 # the bits of the run left alone.
 #
-# One run is stopped again and again. Its table is read slowly for as long as packing is to last.
+# One run is stopped again and again, made slow where it is to be stopped.
 . "$(dirname "$0")/e2e_tools.sh"
 
 cd "$work" || exit 1
-cat >slow.c <<'END_OF_SOURCE'
-#define _GNU_SOURCE
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-ssize_t read(int fd, void *bytes, size_t count)
-{
-    const char *us = getenv("SLOW_READ_US");
-    if (us != NULL && count >= 32768 && strcmp(program_invocation_short_name, "mttrain") == 0)
-        (void)usleep((unsigned)atoi(us));
-    return (ssize_t)syscall(SYS_read, fd, bytes, count);
-}
-END_OF_SOURCE
-if ! cc -shared -fPIC slow.c -o slow.so; then
-    echo "skipped: no C compiler"
-    exit 77
-fi
+make_slow
 repeated() { # repeated FILE TIMES: the head, then the rows of a shipped table so many times
     head -n 1 "$MT_SOURCE_DIR/jobs/quickstart/$1"
     for _ in $(seq "$2"); do tail -n +2 "$MT_SOURCE_DIR/jobs/quickstart/$1"; done
@@ -39,7 +21,7 @@ data = ( { name = "many"; train = [ "many.tsv" ]; dev = [ "many-dev.tsv" ]; text
 tasks = ( { name = "category"; data = "many"; labels = [ "personal", "fact", "app" ]; } );
 END
 sed -i 's/{ name = "sentiment"; data = "moods"; } );//
-    s/train = { epochs = [0-9.]*; eval_every = "1ep"/train = { epochs = 1.0; max_steps = 24; eval_every = "1ep"/
+    s/train = { epochs = [0-9.]*; eval_every = "1ep"/train = { threads = 1; epochs = 1.0; max_steps = 24; eval_every = "1ep"/
     s/until = "0.3run"; train/until = "8st"; cache = "on"; train/; s/until = "0.6run"/until = "16st"/' job.cfg
 must 1 job.cfg -q || finish
 expected=$(hash_of runs/whole)
@@ -91,7 +73,7 @@ stops() { # stops STAGE HOW MESSAGE
     [ "$failures" -eq 0 ] || finish # what follows builds on it
 }
 
-export LD_PRELOAD=$work/slow.so SLOW_READ_US=150000
+export LD_PRELOAD=$slow SLOW_READ_US=150000 READ_HOLD=$work/hold
 stops hashing USR1 'stopped by signal USR1 before .*many.* were packed'
 for how in USR1 TERM INT command; do
     stops packing $how 'stopped by .* before .*many.* were packed; the same command goes on'
@@ -107,34 +89,40 @@ timeout -k 10 "$limit_s" "$MTTRAIN" job.cfg -q --set "run_dir=$dir" </dev/null >
 job_pid=$!
 within packing
 pid=$(pgrep -P "$job_pid")
+touch hold
 kill -INT "$pid"
-sleep 0.02
+catches_int() { # has not had the first: another one would be taken as the same
+    local caught
+    caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$pid/status")
+    [ -n "$caught" ] && [ $((0x$caught & 2)) -ne 0 ]
+}
+while catches_int; do sleep 0.01; done
 kill -INT "$pid"
 rc=0
 wait "$job_pid" || rc=$?
+rm hold
 equal "a second INT within packing: exit code" 130 "$rc"
 holds "... leaves what was being made" [ -n "$(find "$dir/shards" -name '*.tmp-*')" ]
 
 rc=0
 "$MTTRAIN" pack --vocab "$vocab" --out packed --label category=category many.tsv </dev/null >pack.out 2>&1 &
 job_pid=$!
-for _ in $(seq 500); do
-    ls -d packed.tmp-* >/dev/null 2>&1 && break
-    sleep 0.01
-done
+until ls -d packed.tmp-* >/dev/null 2>&1 || ! kill -0 "$job_pid" 2>/dev/null; do sleep 0.01; done
 kill -TERM "$job_pid"
 wait "$job_pid" || rc=$?
 equal "TERM to mttrain pack: exit code" 75 "$rc"
 contains "... says so" pack.out 'stopped by signal TERM; packed was not made'
 holds "... and leaves nothing" [ -z "$(ls -d packed* 2>/dev/null | grep -v '^packed\.out$')" ]
-unset LD_PRELOAD SLOW_READ_US
+unset SLOW_READ_US
 
+export SLOW_MEETING_US=50000
 for how in USR1 TERM INT command; do
     stops filling $how 'stopped by .* after step 0 of 24; the state is saved'
 done
 for how in USR1 TERM INT command; do
     stops evaluating $how 'stopped by .* after step [0-9]+ of 24; the state is saved'
 done
+unset LD_PRELOAD SLOW_MEETING_US
 must 2 job.cfg -q --set "run_dir=$dir"
 equal "stopped again and again: the same bits" "$expected" "$(hash_of "$dir")"
 equal "... every step told once" "$(seq 24 | xargs)" \
