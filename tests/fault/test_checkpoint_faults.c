@@ -370,8 +370,7 @@ static void a_reader_survives_every_fault(void **state)
 
 int main(void)
 {
-    if (access("/dev/shm", W_OK) == 0)
-        (void)setenv("TMPDIR", "/dev/shm", 0); /* thousands of fsyncs: a disk would take minutes */
+    test_dir_in_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_failed_call_leaves_a_valid_checkpoint),
         cmocka_unit_test(every_failed_allocation_leaves_a_valid_checkpoint),

@@ -7,6 +7,10 @@ enum { TEST_PATH_BYTES = 4096 };
 /* Makes a new empty folder under TMPDIR and returns its path; the same one until it is removed. */
 const char *test_dir(void);
 
+/* Before the first test_dir(): lets it be in memory where TMPDIR is not set and there is room for
+ * it, for tests that force thousands of files to disk. */
+void test_dir_in_memory(void);
+
 /* The path of a file in test_dir(), in one of eight static buffers. */
 const char *test_path(const char *name);
 

@@ -463,8 +463,7 @@ static void heads_json_that_lies_is_refused(void **state)
 
 int main(void)
 {
-    if (access("/dev/shm", W_OK) == 0)
-        (void)setenv("TMPDIR", "/dev/shm", 0);
+    test_dir_in_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_described_and_read_back),
         cmocka_unit_test(pooler_pooling_is_kept_beside_what_others_understand),
