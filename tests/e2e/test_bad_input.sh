@@ -4,7 +4,6 @@
 . "$(dirname "$0")/e2e_tools.sh"
 
 cd "$work" || exit 1
-limit_s=60
 make_corpora .
 make_job job.cfg run
 

@@ -3,11 +3,10 @@
 # a rank that freezes, a rank with another job: never a crash or a hang; either the message says what
 # is wrong, or the run goes on and ends in the bits that it would have had anyway.
 # DAMAGE=30 for more faults in each kind of file (default 1 flip and 1 cut, in a file drawn at random).
-[ ! -w /dev/shm ] || TMPDIR=${TMPDIR:-/dev/shm} # hundreds of runs that force their files to disk
+E2E_QUICK_DISK=yes # hundreds of runs that force their files to disk
 . "$(dirname "$0")/../e2e/e2e_tools.sh"
 
 each=${DAMAGE:-1}
-limit_s=60
 cd "$work" || exit 1
 make_corpora .
 make_job job.cfg runs/whole 6.0

@@ -4,7 +4,7 @@
 # again ends in the bits of the run left alone, and nothing half-written is left.
 #
 # FAULTS=500 for more of each sort (default 12); FAULTS=all for every one, with STRIDE=20 for every 20th.
-[ ! -w /dev/shm ] || TMPDIR=${TMPDIR:-/dev/shm} # many runs that force their files to disk
+E2E_QUICK_DISK=yes # many runs that force their files to disk
 . "$(dirname "$0")/../e2e/e2e_tools.sh"
 
 if ! cc -shared -fPIC "$MT_SOURCE_DIR/tests/fault/preload.c" -o "$work/faults.so" -ldl; then
@@ -12,7 +12,6 @@ if ! cc -shared -fPIC "$MT_SOURCE_DIR/tests/fault/preload.c" -o "$work/faults.so
     exit 77
 fi
 faults=${FAULTS:-12} stride=${STRIDE:-1}
-limit_s=60
 cd "$work" || exit 1
 make_corpora .
 make_job job.cfg runs/one 4.0

@@ -4,7 +4,7 @@
 #
 # A kind: the call, and the path without its numbers and without what lies in a folder that is
 # under way. POINTS=3 kills at the last three of each kind (default 1).
-[ ! -w /dev/shm ] || TMPDIR=${TMPDIR:-/dev/shm} # many runs that force their files to disk
+E2E_QUICK_DISK=yes # many runs that force their files to disk
 . "$(dirname "$0")/../e2e/e2e_tools.sh"
 
 if ! cc -shared -fPIC "$MT_SOURCE_DIR/tests/fault/preload.c" -o "$work/kill.so"; then

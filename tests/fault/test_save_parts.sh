@@ -5,7 +5,7 @@
 # was under way. The same command afterwards, at any rank count, ends in the bits of the run left alone.
 #
 # FAULTS=all for every call of two saves (default 4 of each sort, drawn at random).
-[ ! -w /dev/shm ] || TMPDIR=${TMPDIR:-/dev/shm} # many runs that force their files to disk
+E2E_QUICK_DISK=yes # many runs that force their files to disk
 . "$(dirname "$0")/../e2e/e2e_tools.sh"
 
 if ! cc -shared -fPIC "$MT_SOURCE_DIR/tests/fault/preload.c" -o "$work/faults.so" -ldl; then
@@ -13,7 +13,6 @@ if ! cc -shared -fPIC "$MT_SOURCE_DIR/tests/fault/preload.c" -o "$work/faults.so
     exit 77
 fi
 faults=${FAULTS:-4}
-limit_s=60
 cd "$work" || exit 1
 make_corpora .
 make_job job.cfg runs/whole 4.0
