@@ -4,6 +4,7 @@
 . "$(dirname "$0")/../e2e/e2e_tools.sh"
 
 cd "$work" || exit 1
+make_slow
 make_corpora .
 make_job job.cfg runs/whole 150.0
 sed -i '/^schedule = /,$d; s/eval_every = "1ep"/eval_every = "50ep"/; s/save_every = "1h"/save_every = "25st"/' job.cfg
@@ -24,7 +25,8 @@ told() { # told PATTERN FILE: in how many lines
 until_told() { # until_told N PATTERN FILE: or the run has ended
     while [ "$(told "$2" "$3")" -lt "$1" ] && kill -0 "$job_pid" 2>/dev/null; do sleep 0.02; done
 }
-timeout -k 10 "$limit_s" mpirun -np 2 "$MTTRAIN" job.cfg --set run_dir=disk/run \
+LD_PRELOAD=$slow SLOW_FROM=50 SLOW_TO=1300 SLOW_STEP_US=5000 \
+    timeout -k 10 "$limit_s" mpirun -np 2 "$MTTRAIN" job.cfg --set run_dir=disk/run \
     --set 'train.save_failure="warn"' </dev/null >out.run 2>&1 &
 job_pid=$!
 until_told 2 '"event":"checkpoint"' disk/run/metrics.jsonl
