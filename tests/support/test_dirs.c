@@ -33,7 +33,7 @@ const char *test_dir(void)
 
 void test_dir_in_memory(void)
 {
-    const unsigned long room_bytes = 1UL << 30;
+    const unsigned long room_bytes = 16UL << 20;
     struct statvfs info;
     if (access("/dev/shm", W_OK) == 0 && statvfs("/dev/shm", &info) == 0 &&
         info.f_bavail >= room_bytes / info.f_frsize)
