@@ -63,6 +63,7 @@ contains "... also as an event" <(grep '"event":"watchdog"' runs/hangs/metrics.j
 
 # The doctor.
 np=$(($(nproc) * 2 > 8 ? 8 : $(nproc) * 2))
+export OMPI_MCA_hwloc_base_binding_policy=none # else mpirun may bind to cores that we do not have
 OMP_NUM_THREADS=1 ranks "$np" job.cfg --set run_dir=runs/doctor --set train.max_steps=2
 [ "$np" -le "$(nproc)" ] || contains "more ranks than cores are told" out "warning: .*$np ranks"
 OMP_NUM_THREADS=1 alone job.cfg --set run_dir=runs/doctor1 --set train.max_steps=2
