@@ -45,11 +45,8 @@ static size_t up_to(size_t bytes, size_t page)
     return (bytes + page - 1) / page * page;
 }
 
-/* Pages that begin where a huge one does, where there are enough of them. */
-static void *map_block(size_t bytes)
+void *mt_map_huge(size_t bytes)
 {
-    if (bytes < HUGE_FROM_BYTES)
-        return map_pages(bytes);
     char *all = map_pages(bytes + HUGE_PAGE);
     if (all == NULL)
         return NULL;
@@ -63,6 +60,11 @@ static void *map_block(size_t bytes)
     (void)madvise(block, bytes, MADV_HUGEPAGE); /* a kernel without them gives small ones */
 #endif
     return block;
+}
+
+static void *map_block(size_t bytes)
+{
+    return bytes < HUGE_FROM_BYTES ? map_pages(bytes) : mt_map_huge(bytes);
 }
 
 static void *zeroed(size_t bytes)

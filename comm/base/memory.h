@@ -37,6 +37,10 @@ void mt_discard(void *block, int64_t first, int64_t count, size_t size);
  * its own. */
 void mt_scatter(void *block);
 
+/* Local.  Zeroed pages that begin where a huge page does, for what must not be counted; NULL where
+ * memory is lacking.  Owns: the caller, until munmap of as many bytes. */
+void *mt_map_huge(size_t bytes);
+
 struct mt_memory_stats {
     int64_t live_blocks;
     int64_t live_bytes;

@@ -6,13 +6,13 @@
 #include <sys/mman.h>
 
 #include "comm/base/log.h"
+#include "comm/base/memory.h"
 
 enum { GRAIN = 2 << 20 }; /* a huge page of x86-64 */
 
 struct block {
-    char *at; /* where a huge page begins */
+    void *at;
     int64_t bytes;
-    void *mapped; /* GRAIN more than that */
 };
 
 static _Thread_local struct block mine;
@@ -22,9 +22,9 @@ static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static void give_back(void *context)
 {
     struct block *b = context;
-    if (b->mapped != NULL)
-        (void)munmap(b->mapped, (size_t)(b->bytes + GRAIN));
-    *b = (struct block){0};
+    if (b->at != NULL)
+        (void)munmap(b->at, (size_t)b->bytes);
+    *b = (struct block){NULL, 0};
 }
 
 static void create_key(void)
@@ -40,15 +40,12 @@ void *workspace_take(int64_t bytes)
     (void)pthread_once(&key_once, create_key);
     give_back(&mine);
     int64_t whole = (bytes + GRAIN - 1) / GRAIN * GRAIN;
-    void *mapped = mmap(NULL, (size_t)(whole + GRAIN), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED) {
+    void *at = mt_map_huge((size_t)whole);
+    if (at == NULL) {
         log_error("no memory for %lld bytes of packed operands", (long long)whole);
         __builtin_trap();
     }
-    char *at = (char *)mapped + (-(uintptr_t)mapped & (uintptr_t)(GRAIN - 1));
-    (void)madvise(at, (size_t)whole, MADV_HUGEPAGE);
-    mine = (struct block){at, whole, mapped};
+    mine = (struct block){at, whole};
     (void)pthread_setspecific(key, &mine);
     return at;
 }
