@@ -189,9 +189,11 @@ static void multiply_by_library(const struct product *p)
 /* Products that have a, m and k in common. */
 static void multiply(const struct product *p, int count)
 {
-    if (by_native())
+    if (by_native()) {
         multiply_native(p, count);
-    for (int i = 0; i < count && !by_native(); i++)
+        return;
+    }
+    for (int i = 0; i < count; i++)
         multiply_by_library(&p[i]);
 }
 
@@ -205,45 +207,38 @@ void gemm_forward(real *y, const real *x, const real *w, int64_t rows, int64_t i
     gemm_forward_layers(&(struct gemm_layer){.y = y, .w = w, .out = out}, 1, x, rows, in);
 }
 
+static struct product product_of(real *c, bool adds, struct gemm_view a, struct gemm_view b,
+                                 int64_t m, int64_t n, int64_t k)
+{
+    return (struct product){.c = c, .adds = adds, .a = a, .b = b, .m = m, .n = n, .k = k};
+}
+
 void gemm_forward_layers(const struct gemm_layer *layer, int count, const real *x, int64_t rows,
                          int64_t in)
 {
     struct product all[GEMM_LAYERS] = {{0}};
-    for (int i = 0; i < count; i++)
-        all[i] = (struct product){.c = layer[i].y,
-                                  .a = whole(x, in, false),
-                                  .b = whole(layer[i].w, in, true),
-                                  .m = rows,
-                                  .n = layer[i].out,
-                                  .k = in,
-                                  .bias = layer[i].bias};
+    for (int i = 0; i < count; i++) {
+        all[i] = product_of(layer[i].y, false, whole(x, in, false), whole(layer[i].w, in, true),
+                            rows, layer[i].out, in);
+        all[i].bias = layer[i].bias;
+    }
     multiply(all, count);
 }
 
 void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int64_t rows,
                          int64_t in, int64_t out)
 {
-    multiply(&(struct product){.c = dx,
-                               .adds = add,
-                               .a = whole(dy, out, false),
-                               .b = whole(w, in, false),
-                               .m = rows,
-                               .n = in,
-                               .k = out},
-             1);
+    struct product p =
+        product_of(dx, add, whole(dy, out, false), whole(w, in, false), rows, in, out);
+    multiply(&p, 1);
 }
 
 void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows, int64_t in,
                           int64_t out)
 {
-    multiply(&(struct product){.c = dw,
-                               .adds = true,
-                               .a = whole(dy, out, true),
-                               .b = whole(x, in, false),
-                               .m = out,
-                               .n = in,
-                               .k = rows},
-             1);
+    struct product p =
+        product_of(dw, true, whole(dy, out, true), whole(x, in, false), out, in, rows);
+    multiply(&p, 1);
 }
 
 static struct gemm_amx_matrix half(const uint16_t *at, int64_t columns, bool transposed)
