@@ -1,5 +1,6 @@
-/* See linear.h.  The bias is a pass of its own here; the hot dense layers of the encoder leave it
- * to the kernel that follows the product (activation, residual_norm). */
+/* See linear.h.  The bias is a pass of its own here; the hot dense layers of the encoder begin
+ * their products with it (gemm_forward_layers) or leave it to the kernel that follows
+ * (residual_norm). */
 #include "trainer/model/linear.h"
 
 #include "trainer/model/gemm.h"
