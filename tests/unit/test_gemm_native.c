@@ -152,6 +152,23 @@ static void a_product_without_rows_or_columns_writes_nothing(void **state)
     assert_true(x == 5);
 }
 
+/* c[m,n] = a[m,k] b[k,n], rows end to end. */
+static struct gemm_product rows_of(float *c, const float *a, const float *b, int64_t m, int64_t n,
+                                   int64_t k)
+{
+    return (struct gemm_product){.c = c,
+                                 .c_stride = n,
+                                 .a = a,
+                                 .a_row = k,
+                                 .a_k = 1,
+                                 .b = b,
+                                 .b_k = n,
+                                 .b_column = 1,
+                                 .m = m,
+                                 .n = n,
+                                 .k = k};
+}
+
 /* Rows and columns of a product alone, by another set: the bits they had inside the whole. */
 static void parts_of_a_product_have_the_bits_of_the_whole(void **state)
 {
@@ -159,17 +176,7 @@ static void parts_of_a_product_have_the_bits_of_the_whole(void **state)
     enum { M = 75, N = 90, K = 410 };
     float *a = numbers(M * K, 1), *b = numbers(K * N, 2), *whole = numbers(M * N, 3);
     float *part = numbers(M * N, 3);
-    struct gemm_product p = {.c = whole,
-                             .c_stride = N,
-                             .a = a,
-                             .a_row = K,
-                             .a_k = 1,
-                             .b = b,
-                             .b_k = N,
-                             .b_column = 1,
-                             .m = M,
-                             .n = N,
-                             .k = K};
+    struct gemm_product p = rows_of(whole, a, b, M, N, K);
     gemm_native(&p, 1);
     for (int set = 0; set < SETS; set++) {
         if (!force(set))
@@ -258,17 +265,8 @@ static void many_threads_do_not_disturb_each_other_or_allocate(void **state)
 {
     (void)state;
     float *a = numbers(SIDE * SIDE, 1), *b = numbers(SIDE * SIDE, 2), *c = numbers(SIDE * SIDE, 3);
-    struct gemm_product p = {.c = c,
-                             .c_stride = SIDE,
-                             .a = a,
-                             .a_row = SIDE,
-                             .a_k = 1,
-                             .b = b,
-                             .b_k = 1,
-                             .b_column = SIDE,
-                             .m = SIDE,
-                             .n = SIDE,
-                             .k = SIDE};
+    struct gemm_product p = rows_of(c, a, b, SIDE, SIDE, SIDE);
+    p.b_k = 1, p.b_column = SIDE; /* b transposed */
     struct mt_memory_stats before, after;
     pthread_t thread[THREADS];
     gemm_native(&p, 1);
