@@ -175,7 +175,7 @@ static int64_t bytes_of(int32_t groups, bool whole)
 static void one_group_a_rank_halves_the_bytes(void **state)
 {
     (void)state;
-    if ((world.size & (world.size - 1)) != 0)
+    if (!is_power_of_two(world.size))
         skip();
     for (int whole = 0; whole < 2; whole++)
         assert_int_equal(2 * bytes_of(world.size, whole), bytes_of(0, whole));
