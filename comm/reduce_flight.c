@@ -49,27 +49,37 @@ bool reduce_form_is_plain(struct reduce_form form, int64_t begin, int64_t end)
     return !form.half && reduce_is_whole(form.active, begin, end);
 }
 
+struct reduce_parcel reduce_flight_pack(struct reduce_flight *f, struct reduce_form form,
+                                        const float *block, int64_t begin, int64_t end)
+{
+    if (reduce_form_is_plain(form, begin, end))
+        return (struct reduce_parcel){block + begin, end - begin, form.half};
+    float *room = f->outgoing + f->packed;
+    int64_t count = form.half
+                        ? reduce_pack_half(form.active, block, begin, end, (uint16_t *)(void *)room)
+                        : reduce_pack(form.active, block, begin, end, room);
+    f->packed += form.half ? (count + 1) / 2 : count;
+    return (struct reduce_parcel){room, count, form.half};
+}
+
+mt_status reduce_flight_post(struct reducer *r, struct reduce_flight *f,
+                             const struct reduce_parcel *parcel, int32_t to)
+{
+    if (parcel->count == 0)
+        return MT_OK;
+    MPI_TRY(MPI_Isend, parcel->data, (int)parcel->count, parcel->half ? MPI_UINT16_T : MPI_FLOAT,
+            to, f->bucket % TAGS, r->comm->handles->reduce, &f->request[f->requests]);
+    f->requests++;
+    r->stats.bytes_sent += parcel->count * (parcel->half ? 2 : 4);
+    r->stats.messages++;
+    return MT_OK;
+}
+
 mt_status reduce_flight_send(struct reducer *r, struct reduce_flight *f, struct reduce_form form,
                              const float *block, int64_t begin, int64_t end, int32_t to)
 {
-    const float *data = block + begin;
-    int64_t count = end - begin;
-    if (!reduce_form_is_plain(form, begin, end)) {
-        float *room = f->outgoing + f->packed;
-        count = form.half
-                    ? reduce_pack_half(form.active, block, begin, end, (uint16_t *)(void *)room)
-                    : reduce_pack(form.active, block, begin, end, room);
-        f->packed += form.half ? (count + 1) / 2 : count;
-        data = room;
-    }
-    if (count == 0)
-        return MT_OK;
-    MPI_TRY(MPI_Isend, data, (int)count, form.half ? MPI_UINT16_T : MPI_FLOAT, to, f->bucket % TAGS,
-            r->comm->handles->reduce, &f->request[f->requests]);
-    f->requests++;
-    r->stats.bytes_sent += count * (form.half ? 2 : 4);
-    r->stats.messages++;
-    return MT_OK;
+    struct reduce_parcel parcel = reduce_flight_pack(f, form, block, begin, end);
+    return reduce_flight_post(r, f, &parcel, to);
 }
 
 mt_status reduce_flight_receive(struct reducer *r, struct reduce_flight *f, bool half, void *data,

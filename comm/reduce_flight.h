@@ -47,8 +47,24 @@ struct reduce_form reduce_form_of_sums(const struct reducer *r);
 /* Local.  Whether [begin, end) travels from and to where it stands. */
 bool reduce_form_is_plain(struct reduce_form form, int64_t begin, int64_t end);
 
-/* Local.  Sends what is used of block[begin..end), which stays as it is until it has arrived;
- * whoever receives it knows how much that is; nothing is sent where it is nothing.  Errors: MPI. */
+/* What is used of a part of a block, as it travels. */
+struct reduce_parcel {
+    const void *data;
+    int64_t count; /* elements */
+    bool half;
+};
+
+/* Local.  Of block[begin..end), which stays as it is until the parcel has arrived everywhere:
+ * where it stands, or packed in f->outgoing. */
+struct reduce_parcel reduce_flight_pack(struct reduce_flight *f, struct reduce_form form,
+                                        const float *block, int64_t begin, int64_t end);
+
+/* Local.  Sends a parcel, which may go to several ranks; whoever receives it knows how much that
+ * is; nothing is sent where it is nothing.  Errors: MPI. */
+mt_status reduce_flight_post(struct reducer *r, struct reduce_flight *f,
+                             const struct reduce_parcel *parcel, int32_t to) MT_CHECKED;
+
+/* Local.  Packs and sends to one rank.  Errors: MPI. */
 mt_status reduce_flight_send(struct reducer *r, struct reduce_flight *f, struct reduce_form form,
                              const float *block, int64_t begin, int64_t end, int32_t to) MT_CHECKED;
 

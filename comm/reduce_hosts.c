@@ -310,9 +310,10 @@ static mt_status spread_bucket(struct reducer *r, int32_t bucket, const float *b
                                           s.end - s.begin,
                                           range_list_within(form.active, s.begin, s.end), from));
     }
+    struct reduce_parcel parcel = reduce_flight_pack(f, form, block, mine.begin, mine.end);
     for (int32_t i = 1; i < r->comm->node_count; i++) { /* not everybody to host 0 first */
         int32_t h = (n->host + i) % r->comm->node_count;
-        MT_TRY(reduce_flight_send(r, f, form, block, mine.begin, mine.end, adder_of(r, h, me)));
+        MT_TRY(reduce_flight_post(r, f, &parcel, adder_of(r, h, me)));
     }
     int64_t count =
         reduce_copy(form.active, mine.begin, mine.end, block + mine.begin, sum_slot(r, bucket, me));

@@ -146,7 +146,7 @@ static mt_status open_direct(struct reducer *r)
     int64_t staging =
         greater(peers * slice, r->rows != NULL || r->groups > 0 ? r->plan.longest : 0);
     return comm_agree(r->comm, open_wire(r, greater(peers + others * r->roots, 2 * others), staging,
-                                         greater(r->roots * r->plan.longest, others * slice)));
+                                         r->roots * r->plan.longest));
 }
 
 static mt_status begin_direct(struct reducer *r, struct reduce_flight *f)
@@ -178,6 +178,7 @@ static mt_status swap_slices(struct reducer *r, struct reduce_flight *f)
     int32_t me = r->comm->rank, ranks = r->comm->size;
     struct reduce_slice mine = reduce_plan_slice(&r->plan, f->bucket, me);
     int64_t begin = r->plan.bucket[f->bucket].begin;
+    struct reduce_parcel parcel = reduce_flight_pack(f, s->form, s->block, mine.begin, mine.end);
     f->stage = SLICES;
     for (int32_t hop = 1; hop < ranks; hop++) {
         int32_t from = (me + ranks - hop) % ranks, to = (me + hop) % ranks;
@@ -187,7 +188,7 @@ static mt_status swap_slices(struct reducer *r, struct reduce_flight *f)
         MT_TRY(reduce_flight_receive(r, f, s->form.half, room,
                                      range_list_within(s->form.active, theirs.begin, theirs.end),
                                      from));
-        MT_TRY(reduce_flight_send(r, f, s->form, s->block, mine.begin, mine.end, to));
+        MT_TRY(reduce_flight_post(r, f, &parcel, to));
     }
     return MT_OK;
 }
