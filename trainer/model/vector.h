@@ -157,9 +157,10 @@ VECTOR_INLINE vector vector_zip_high(vector a, vector b)
 
 VECTOR_INLINE vector vector_scale(vector p, vector n, vector shifted)
 {
-    n = _mm256_castsi256_ps(
-        _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4B400000 - 127)));
-    return p * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(n), 23));
+    (void)n;
+    __m256i exponent =
+        _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4B400000 - 127));
+    return p * _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
 }
 
 VECTOR_INLINE vector vector_keep(vector x, const uint16_t *lane, uint32_t threshold)
