@@ -1,7 +1,6 @@
 /*
- * One macro writes the two loops of each activation around its value-and-slope function, so that
- * forward and backward cannot disagree and each loop is free of branches.  A row is worked on while
- * it is cached.
+ * One macro writes the loops of each activation around its value-and-slope function, so that
+ * forward and backward cannot disagree and each loop is free of branches.
  *
  * gelu needs Phi(x) and the density phi(x); both come from one exp(-x^2/2), see vector_math.h.
  * Cost: one exp and one division an element for gelu, twice that for training with recomputation.
