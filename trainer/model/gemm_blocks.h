@@ -4,8 +4,9 @@
  * A block of b, packed, stays in the second-level cache (K_BLOCK x N_BLOCK: 1.1 MB of the 2 MB of a
  * Sapphire Rapids) and streams through the first-level one; a panel of a stays in the latter. Tiles
  * walk along the rows of c, and the next one's lines come meanwhile.
- * The rows of a that are packed next are fetched meanwhile, too.  Where c has several blocks of
- * columns, or several products share a, it is packed once and kept.
+ * The rows of a that are packed next are fetched meanwhile, too; those of a transposed a are packed
+ * meanwhile.  Where c has several blocks of columns, or several products share a, it is packed once
+ * and kept.
  * Refused: a panel of b that stays in the first-level cache while a streams, the usual order (it
  * walks down the columns of c: its reads and writes then cost 20 %); larger parts of k (fewer
  * passes over c, but b and a then leave no room in the second-level cache).
@@ -141,60 +142,74 @@ static LANES_TARGET void pack_block(const struct block *b)
 
 static float *panel_at(const struct block *b, int64_t panel)
 {
-    int64_t at =
-        b->keep_a ? b->row_panels * b->k.begin + panel * b->k.size : panel % A_PANELS * b->k.size;
+    int64_t at = b->keep_a ? b->row_panels * b->k.begin + panel * b->k.size
+                           : panel % (2 * A_PANELS) * b->k.size;
     return b->room_a + at * TILE_ROWS;
 }
 
-/* Packs the group of panels of a that begins with `panel`.  Rows of a transposed matrix lie side by
- * side, those of all panels too: they are read once, line by line. */
-static LANES_TARGET void pack_group(const struct block *b, int64_t panel)
+/* Panels of a that are packed together. */
+struct group {
+    int64_t first, count;
+};
+
+static struct group group_from(const struct block *b, int64_t panel)
 {
-    const struct gemm_product *p = b->p;
-    int64_t count = least(A_PANELS, b->row_panels - panel), size = TILE_ROWS * b->k.size;
-    float *to = panel_at(b, panel);
+    return (struct group){panel, least(A_PANELS, b->row_panels - panel)};
+}
+
+static struct span rows_of(const struct block *b, int64_t panel)
+{
+    return span_of(b->p->m, b->row_panels, panel);
+}
+
+static LANES_TARGET void pack_group(const struct block *b, struct group g)
+{
+    for (int64_t i = g.first; i < g.first + g.count; i++) {
+        struct span rows = rows_of(b, i);
+        pack_a(panel_at(b, i), a_at(b, rows.begin), b->p->a_row, rows.size, b->k.size);
+    }
+}
+
+/* Part `k` of a group of a transposed a.  Its rows lie side by side, those of all panels too: they
+ * are read once, line by line. */
+static LANES_TARGET void pack_part(const struct block *b, struct group g, struct span k)
+{
+    float *to = panel_at(b, g.first);
     struct span rows[A_PANELS];
-    for (int64_t i = 0; i < count; i++)
-        rows[i] = span_of(p->m, b->row_panels, panel + i);
-    if (p->a_row == 1)
-        for (int64_t l = 0; l < b->k.size; l++)
-            for (int64_t i = 0; i < count; i++)
-                pack_side_by_side(to + i * size + l * TILE_ROWS,
-                                  a_at(b, rows[i].begin) + l * p->a_k, rows[i].size);
-    else
-        for (int64_t i = 0; i < count; i++)
-            pack_a(to + i * size, a_at(b, rows[i].begin), p->a_row, rows[i].size, b->k.size);
+    for (int64_t i = 0; i < g.count; i++)
+        rows[i] = rows_of(b, g.first + i);
+    for (int64_t l = k.begin; l < k.begin + k.size; l++)
+        for (int64_t i = 0; i < g.count; i++)
+            pack_side_by_side(to + (i * b->k.size + l) * TILE_ROWS,
+                              a_at(b, rows[i].begin) + l * b->p->a_k, rows[i].size);
 }
 
-/* What tile (i,j) fetches of the panel that comes next, or of the group that will be packed next.
- */
-static void set_next_a(const struct block *b, struct tile *t, int64_t i, int64_t j)
+/* What tile (i,j) fetches of the panel that comes next, or of the group that is packed next. */
+static struct tile_fetch next_rows(const struct block *b, int64_t i, int64_t j)
 {
-    const struct gemm_product *p = b->p;
-    int64_t group = i / A_PANELS * A_PANELS + A_PANELS, at = j * TILE_LINE;
-    int64_t fetched = parts(b->k.size, TILE_STEP) * TILE_LINE; /* by a tile of one row's lines */
-    t->next_a = p->a;
-    t->next_step = 0;
+    int64_t steps = parts(b->k.size, TILE_STEP), at = j * TILE_LINE;
     if (b->a_packed) {
-        if (i + 1 < b->row_panels && j * fetched < TILE_ROWS * b->k.size) {
-            t->next_a = panel_at(b, i + 1) + j * fetched;
-            t->next_step = TILE_LINE;
-        }
-        return;
+        bool some = i + 1 < b->row_panels && at * steps < TILE_ROWS * b->k.size;
+        return (struct tile_fetch){some ? panel_at(b, i + 1) + at * steps : b->room_a, TILE_LINE,
+                                   some ? steps : 0, 1};
     }
-    if (!b->pack_a || group >= b->row_panels || at >= b->k.size)
-        return;
-    if (p->a_k == 1) {
-        int64_t panel = least(i + A_PANELS, b->row_panels - 1);
-        t->next_a = a_at(b, span_of(p->m, b->row_panels, panel).begin) + at;
-        t->next_step = p->a_row;
-    } else {
-        int64_t column = span_of(p->m, b->row_panels, group).begin + i % A_PANELS * TILE_LINE;
-        t->next_a = a_at(b, least(column, p->m - 1)) + at * p->a_k;
-        t->next_step = p->a_k;
-    }
+    bool some = b->pack_a && i / A_PANELS * A_PANELS + A_PANELS < b->row_panels && at < b->k.size;
+    int64_t panel = least(i + A_PANELS, b->row_panels - 1);
+    return (struct tile_fetch){a_at(b, rows_of(b, panel).begin) + (some ? at : 0), b->p->a_row,
+                               some ? steps : 0, 1};
 }
 
+/* What a tile fetches of the part of a group that the next tile packs. */
+static struct tile_fetch next_part(const struct block *b, struct group g, struct span k)
+{
+    int64_t rows = rows_of(b, g.first + g.count - 1).begin - rows_of(b, g.first).begin + TILE_ROWS;
+    return (struct tile_fetch){a_at(b, rows_of(b, g.first).begin) + k.begin * b->p->a_k, b->p->a_k,
+                               k.size, parts(rows + TILE_LINE - 1, TILE_LINE)};
+}
+
+/* A transposed a is packed a few rows of k at a time, by the tiles of the group before: rows that
+ * lie far apart are brought little by little, and none of them waits in a cache of which it has a
+ * small part. */
 static LANES_TARGET void multiply_block(const struct block *b)
 {
     const struct gemm_product *p = b->p;
@@ -204,19 +219,35 @@ static LANES_TARGET void multiply_block(const struct block *b)
                      .a_row = b->pack_a ? 1 : p->a_row,
                      .a_k = b->pack_a ? TILE_ROWS : p->a_k,
                      .b_k = b->pack_b ? TILE_COLUMNS : p->b_k};
+    bool packs = b->pack_a && !b->a_packed, in_parts = packs && p->a_row == 1;
+    int64_t wide = parts(b->n.size, TILE_COLUMNS);
+    struct group group = {0}, next = {0};
     for (int64_t i = 0; i < b->row_panels; i++) {
-        struct span rows = span_of(p->m, b->row_panels, i);
-        if (b->pack_a && !b->a_packed && i % A_PANELS == 0)
-            pack_group(b, i);
+        struct span rows = rows_of(b, i);
+        if (packs && i % A_PANELS == 0) {
+            group = group_from(b, i);
+            next = group_from(b, i + group.count);
+            if (!in_parts)
+                pack_group(b, group);
+            else if (i == 0)
+                pack_part(b, group, (struct span){0, b->k.size});
+        }
         t.a = b->pack_a ? panel_at(b, i) : a_at(b, rows.begin);
-        for (int64_t j = 0; j < b->n.size; j += TILE_COLUMNS) {
-            int64_t columns = least(TILE_COLUMNS, b->n.size - j), vectors = parts(columns, LANES);
+        for (int64_t j = 0; j < wide; j++) {
+            int64_t column = j * TILE_COLUMNS, columns = least(TILE_COLUMNS, b->n.size - column);
+            int64_t vectors = parts(columns, LANES);
             t.last = columns - (vectors - 1) * LANES;
-            t.b = b->pack_b ? b->room_b + j * t.k : b_at(b) + j;
-            t.c = p->c + rows.begin * p->c_stride + b->n.begin + j;
-            t.bias = p->bias ? p->bias + b->n.begin + j : NULL;
+            t.b = b->pack_b ? b->room_b + column * t.k : b_at(b) + column;
+            t.c = p->c + rows.begin * p->c_stride + b->n.begin + column;
+            t.bias = p->bias ? p->bias + b->n.begin + column : NULL;
             t.next_c = t.c + TILE_COLUMNS;
-            set_next_a(b, &t, i, j / TILE_COLUMNS);
+            if (!in_parts) {
+                t.next_a = next_rows(b, i, j);
+            } else if (next.count > 0) {
+                int64_t tiles = group.count * wide, tile = (i - group.first) * wide + j;
+                pack_part(b, next, span_of(t.k, tiles, tile));
+                t.next_a = next_part(b, next, span_of(t.k, tiles, tile + 1));
+            }
             tile_of[rows.size - 1][vectors - 1][t.last < LANES][b->pack_a](&t);
         }
     }
@@ -243,9 +274,9 @@ static LANES_TARGET void multiply(const struct gemm_product *p, int64_t count)
         n_parts += parts(p[i].n, N_BLOCK);
     }
     struct block b = {.row_panels = parts(p->m, TILE_ROWS), .pack_a = columns > 4 * TILE_COLUMNS};
-    int64_t whole = b.row_panels * TILE_ROWS * p->k, group = A_PANELS * TILE_ROWS * K_BLOCK;
+    int64_t whole = b.row_panels * TILE_ROWS * p->k, groups = 2 * A_PANELS * TILE_ROWS * K_BLOCK;
     b.keep_a = b.pack_a && n_parts > 1 && whole <= KEPT_A;
-    int64_t room = ROOM_B + (b.keep_a ? whole : group) + LANES;
+    int64_t room = ROOM_B + (b.keep_a ? whole : groups) + LANES;
     b.room_b = workspace_take(room * (int64_t)sizeof(float));
     b.room_a = b.room_b + ROOM_B;
     for (b.p = p; b.p < p + count; b.p++)

@@ -28,6 +28,14 @@
 #define TILE_UNROLL_2 _Pragma("GCC unroll 2")
 #endif
 
+/* Memory that will be read soon: `count` times, once every TILE_STEP of k, `lines` lines that lie
+ * side by side, `step` floats further each time. */
+struct tile_fetch {
+    const float *at;
+    int64_t step;
+    int64_t count, lines;
+};
+
 /* c[rows, columns] = a b, or c + a b where add. */
 struct tile {
     float *c; /* [rows, columns], rows c_stride apart */
@@ -37,13 +45,11 @@ struct tile {
     const float *b; /* element (l,j) at b[l * b_k + j] */
     int64_t b_k;
     int64_t k;
-    int64_t last;        /* columns of the last vector, 1 .. LANES */
-    bool add;            /* the chains begin with c */
-    const float *bias;   /* or with this, [columns]; NULL: with 0 */
-    const float *next_c; /* a tile like c that is fetched meanwhile, or NULL */
-    const float
-        *next_a; /* what will be packed: fetched one line every TILE_STEP, next_step apart */
-    int64_t next_step;
+    int64_t last;             /* columns of the last vector, 1 .. LANES */
+    bool add;                 /* the chains begin with c */
+    const float *bias;        /* or with this, [columns]; NULL: with 0 */
+    const float *next_c;      /* a tile like c that is fetched meanwhile, or NULL */
+    struct tile_fetch next_a; /* what will be packed, or the next panel, fetched meanwhile, too */
 };
 
 /* Lines of c and a are fetched every TILE_STEP of k, b TILE_AHEAD of k before it is used: packed
@@ -94,7 +100,8 @@ LANES_INLINE void tile_multiply(const struct tile *t, const int rows, const int 
 {
     lanes sum[TILE_ROWS][TILE_VECTORS];
     const float *base[(TILE_ROWS + 2) / 3], *a = t->a, *b = t->b, *next_c = t->next_c;
-    const float *next_a = t->next_a;
+    const float *next_a = t->next_a.at;
+    int64_t fetches = t->next_a.count;
     const int64_t a_row = t->a_row, a_k = t->a_k, b_k = t->b_k, k = t->k, last = t->last;
     TILE_UNROLL
     for (int i = 0; i < rows; i += 3)
@@ -110,8 +117,11 @@ LANES_INLINE void tile_multiply(const struct tile *t, const int rows, const int 
                 __builtin_prefetch(next_c + v * LANES);
             next_c += t->c_stride;
         }
-        __builtin_prefetch(next_a, 0, 2);
-        next_a += t->next_step;
+        if (fetches-- > 0) {
+            for (int64_t v = 0; v < t->next_a.lines; v++)
+                __builtin_prefetch(next_a + v * TILE_LINE, 0, 2);
+            next_a += t->next_a.step;
+        }
         TILE_UNROLL_2
         for (int64_t l = k - step < TILE_STEP ? k - step : TILE_STEP; l > 0; l--, b += b_k) {
             lanes row[TILE_VECTORS];
