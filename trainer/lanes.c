@@ -29,6 +29,7 @@ struct lanes {
     real **boundary;    /* [threads], room for a slice's boundary input; NULL where none is used */
     float **block;      /* [block_count] gradient blocks */
     int32_t block_count;
+    struct range_list summed;  /* what passes add into: all but the gradients they set */
     int64_t *dirty;            /* [block_count][rows->words] rows that may not be zero */
     float **free_block;        /* [block_count] a stack */
     int32_t free_count, begun; /* begun: lanes that have had their block */
@@ -118,6 +119,21 @@ static mt_status create_parts(struct lanes *l)
     return MT_OK;
 }
 
+static mt_status list_summed(struct lanes *l)
+{
+    const struct model *m = l->setup.model;
+    uint8_t *mask;
+    MT_TRY(mt_alloc(&mask, m->table.count, sizeof *mask, "a mask of tensors"));
+    for (int32_t i = 0; i < m->table.count; i++) {
+        const struct tensor *t = &m->table.entry[i];
+        bool trains = range_list_within(l->setup.ranges, t->offset, t->offset + t->count) > 0;
+        mask[i] = trains && !model_sets_gradient(m, i);
+    }
+    mt_status st = range_list_of(&l->summed, &m->table, mask);
+    mt_free(&mask);
+    return st;
+}
+
 mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup)
 {
     struct lanes *l;
@@ -129,6 +145,8 @@ mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup)
         l->threads = setup->count;
     l->block_count = lanes_block_count(setup, l->threads);
     mt_status st = create_parts(l);
+    if (st == MT_OK)
+        st = list_summed(l);
     if (st != MT_OK)
         lanes_destroy(&l);
     else
@@ -154,6 +172,7 @@ void lanes_destroy(struct lanes **lanes)
     mt_free(&l->pass);
     mt_free(&l->boundary);
     mt_free(&l->block);
+    range_list_release(&l->summed);
     mt_free(&l->dirty);
     mt_free(&l->free_block);
     mt_free(&l->node);
@@ -163,13 +182,15 @@ void lanes_destroy(struct lanes **lanes)
     mt_free(lanes);
 }
 
-/* Zeros for a new lane.  Whatever is added or received later touches rows of this step only. */
-static void clear_block(struct lanes *l, float *block)
+/* Zeros for a new lane, but where the first pass of one with sentences sets gradients.  Whatever is
+ * added or received later touches rows of this step only. */
+static void clear_block(struct lanes *l, float *block, bool sets)
 {
     const struct row_set *rows = l->setup.rows;
+    const struct range_list *ranges = sets ? &l->summed : l->setup.ranges;
     int32_t index = 0;
-    for (int32_t i = 0; rows == NULL && i < l->setup.ranges->count; i++) {
-        const struct range *r = &l->setup.ranges->r[i];
+    for (int32_t i = 0; rows == NULL && i < ranges->count; i++) {
+        const struct range *r = &ranges->r[i];
         memset(block + r->begin, 0, (size_t)(r->end - r->begin) * sizeof *block);
     }
     if (rows == NULL)
@@ -177,11 +198,11 @@ static void clear_block(struct lanes *l, float *block)
     while (l->block[index] != block)
         index++;
     int64_t *dirty = l->dirty + (int64_t)index * rows->words;
-    row_set_zero(rows, dirty, block);
+    row_set_zero(rows, ranges, dirty, block);
     memcpy(dirty, rows->mask, (size_t)rows->words * sizeof *dirty);
 }
 
-static float *take_block(struct lanes *l, int32_t index)
+static float *take_block(struct lanes *l, int32_t index, bool sets)
 {
     (void)pthread_mutex_lock(&l->lock);
     while (l->free_count == 0 || l->begun != index)
@@ -190,7 +211,7 @@ static float *take_block(struct lanes *l, int32_t index)
     l->begun++;
     (void)pthread_cond_broadcast(&l->block_freed); /* the next lane's turn */
     (void)pthread_mutex_unlock(&l->lock);
-    clear_block(l, block);
+    clear_block(l, block, sets);
     return block;
 }
 
@@ -270,7 +291,7 @@ static mt_status run_lane(void *context, int32_t index, int32_t worker)
     struct trace_lane trace;
     memset(sums, 0, (size_t)l->tasks * sizeof *sums);
     int32_t node = l->setup.lanes + l->setup.first + index;
-    float *grads = take_block(l, index);
+    float *grads = take_block(l, index, lane->B > 0);
     if (early) {
         l->node[node] = grads;
         collect_roots(l);
@@ -291,7 +312,7 @@ static mt_status run_lane(void *context, int32_t index, int32_t worker)
         pass_sums(l->pass[worker], slice_sums);
         add_sums(sums, slice_sums, l->tasks);
         if (backward && first == count)
-            pass_expect_zero(l->pass[worker]);
+            pass_expect_fresh(l->pass[worker]);
         if (backward)
             pass_backward(l->pass[worker], run->params, grads,
                           announces ? run->listener->done : NULL,

@@ -111,11 +111,12 @@ static void zero(float *block, int64_t begin, int64_t end)
         memset(block + begin, 0, (size_t)(end - begin) * sizeof *block);
 }
 
-void row_set_zero(const struct row_set *set, const int64_t *mask, float *block)
+void row_set_zero(const struct row_set *set, const struct range_list *ranges, const int64_t *mask,
+                  float *block)
 {
     int64_t end = set->begin + set->rows * set->row_elements;
-    for (int32_t i = 0; i < set->ranges->count; i++) {
-        const struct range *r = &set->ranges->r[i];
+    for (int32_t i = 0; i < ranges->count; i++) {
+        const struct range *r = &ranges->r[i];
         zero(block, r->begin, r->end < set->begin ? r->end : set->begin);
         zero(block, r->begin > end ? r->begin : end, r->end);
     }

@@ -34,8 +34,9 @@ void row_set_clear(struct row_set *set);
 void row_set_add(struct row_set *set, const int32_t *ids, int64_t count);
 void row_set_list(struct row_set *set);
 
-/* Local.  Writes zeros into all of `ranges` but the rows of the matrix that mask[words] does not
- * name: for a block whose other rows are zero already. */
-void row_set_zero(const struct row_set *set, const int64_t *mask, float *block);
+/* Local.  Writes zeros into `ranges`, which may be fewer than the set's, and into the rows of the
+ * matrix that mask[words] names: for a block whose other rows are zero already. */
+void row_set_zero(const struct row_set *set, const struct range_list *ranges, const int64_t *mask,
+                  float *block);
 
 #endif

@@ -128,7 +128,7 @@ static void prepare_step(struct bench *b, const struct layout *l, const struct d
         for (int32_t k = 0; k < l->list.count; k++)
             memset(b->dense[i] + l->r[k].begin, 0,
                    (size_t)(l->r[k].end - l->r[k].begin) * sizeof(float));
-        row_set_zero(&b->rows, b->dirty, b->sparse[i]);
+        row_set_zero(&b->rows, b->rows.ranges, b->dirty, b->sparse[i]);
         fill(b->dense[i], l, d, step, b->node[i] - d->lanes);
         fill(b->sparse[i], l, d, step, b->node[i] - d->lanes);
     }

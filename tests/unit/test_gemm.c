@@ -88,7 +88,7 @@ static void dense_products_agree_with_loops(void **state)
         expect_near(dx, want_dx, dx0, rows * in, out, "dx added");
         gemm_backward_input(dx, false, dy, w, rows, in, out);
         expect_near(dx, want_dx, NULL, rows * in, out, "dx");
-        gemm_backward_weight(dw, dy, x, rows, in, out);
+        gemm_backward_weight(dw, true, dy, x, rows, in, out);
         expect_near(dw, want_dw, dw0, out * in, rows, "dw");
         void *all[] = {x, w, dy, y, dx, dw, dx0, dw0, want_y, want_dx, want_dw};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -179,7 +179,7 @@ static void compute(const struct bits *b)
     if (!b->bf16) {
         gemm_forward(b->y, b->x, b->w, ROWS, IN, OUT);
         gemm_backward_input(b->dx, false, b->dy, b->w, ROWS, IN, OUT);
-        gemm_backward_weight(b->dw, b->dy, b->x, ROWS, IN, OUT);
+        gemm_backward_weight(b->dw, true, b->dy, b->x, ROWS, IN, OUT);
         return;
     }
     uint16_t *x = malloc(sizeof *x * ROWS * IN), *w = malloc(sizeof *w * OUT * IN);

@@ -89,7 +89,7 @@ static void zeroing_leaves_other_rows_alone(void **state)
     row_set_list(&set);
     for (int64_t i = 0; i < END + 40; i++)
         block[i] = 1.0f;
-    row_set_zero(&set, set.mask, block);
+    row_set_zero(&set, set.ranges, set.mask, block);
     for (int64_t i = 0; i < END + 40; i++)
         assert_true(block[i] == (is_used(&set, i) ? 0.0f : 1.0f));
     row_set_release(&set);

@@ -52,7 +52,7 @@ static void multiply(const struct products *p, int kind, bool bf16)
     else if (bf16)
         gemm_backward_weight_bf16(p->w, p->y16, p->x16, N, in, out);
     else
-        gemm_backward_weight(p->w, p->y, p->x, N, in, out);
+        gemm_backward_weight(p->w, true, p->y, p->x, N, in, out);
 }
 
 /* Seconds of the fastest of a few, all ranks at once. */

@@ -1,6 +1,6 @@
 /*
  * oneDNN cannot add a weight's gradient in bf16, so it passes through room->sum, but for the first
- * pass that adds into gradients that are zero still.  The three layers of one input become one
+ * pass, which sets them.  The three layers of one input become one
  * product with a weight of three times the rows: their weights are rounded side by side anyway.
  *
  * Refused: bf16 copies of all weights kept between steps (170 MB for BERT-base and a way to be
@@ -183,17 +183,17 @@ void dense_backward_weight(const struct dense *d, int32_t weight, struct operand
     if (!gradient)
         return;
     if (d->room->amx) {
-        gemm_amx_full((struct gemm_amx_full){gradient, in, !d->w->zero, NULL},
+        gemm_amx_full((struct gemm_amx_full){gradient, in, !d->w->fresh, NULL},
                       amx_operand(dy, out, true), amx_operand(x, in, false), out, in, d->N);
         timing_mark(TIMING_PRODUCTS);
         return;
     }
     if (!in_bf16(d)) {
-        gemm_backward_weight(gradient, dy.at, x.at, d->N, in, out);
+        gemm_backward_weight(gradient, !d->w->fresh, dy.at, x.at, d->N, in, out);
         timing_mark(TIMING_PRODUCTS);
         return;
     }
-    real *to = d->w->zero ? gradient : d->room->sum;
+    real *to = d->w->fresh ? gradient : d->room->sum;
     gemm_backward_weight_bf16(to, dy.rounded, x.rounded, d->N, in, out);
     timing_mark(TIMING_PRODUCTS);
     if (to != gradient)
@@ -406,7 +406,7 @@ static void triple_backward_bf16(const struct dense *d, real *dx, const struct m
     timing_mark(TIMING_PRODUCTS);
     for (int i = 0; i < 3; i++) {
         real *gradient = weights_gradient(d->w, t->weight[i]);
-        if (gradient && d->w->zero)
+        if (gradient && d->w->fresh)
             memcpy(gradient, sum + i * H * H, (size_t)(H * H) * sizeof *sum);
         else if (gradient)
             add(gradient, sum + i * H * H, H * H);

@@ -233,11 +233,11 @@ void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int6
     multiply(&p, 1);
 }
 
-void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows, int64_t in,
-                          int64_t out)
+void gemm_backward_weight(real *dw, bool add, const real *dy, const real *x, int64_t rows,
+                          int64_t in, int64_t out)
 {
     struct product p =
-        product_of(dw, true, whole(dy, out, true), whole(x, in, false), out, in, rows);
+        product_of(dw, add, whole(dy, out, true), whole(x, in, false), out, in, rows);
     multiply(&p, 1);
 }
 

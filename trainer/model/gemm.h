@@ -73,9 +73,9 @@ void gemm_forward_layers(const struct gemm_layer *layer, int count, const real *
 void gemm_backward_input(real *dx, bool add, const real *dy, const real *w, int64_t rows,
                          int64_t in, int64_t out);
 
-/* Local.  dw[out,in] += dy[rows,out]^T x[rows,in]. */
-void gemm_backward_weight(real *dw, const real *dy, const real *x, int64_t rows, int64_t in,
-                          int64_t out);
+/* Local.  dw[out,in] = dy[rows,out]^T x[rows,in], or adds that to dw. */
+void gemm_backward_weight(real *dw, bool add, const real *dy, const real *x, int64_t rows,
+                          int64_t in, int64_t out);
 
 /* Local.  The same products of operands in bf16 (trainer/model/bf16.h), with float sums and result;
  * only where gemm_has_bf16.  dw is set, not added to. */

@@ -32,7 +32,7 @@ void linear_backward(const struct linear_gradients *to, const real *dy, const re
                      const real *w, int64_t rows, int64_t in, int64_t out)
 {
     if (to->dw)
-        gemm_backward_weight(to->dw, dy, x, rows, in, out);
+        gemm_backward_weight(to->dw, true, dy, x, rows, in, out);
     if (to->db)
         add_column_sums(to->db, dy, rows, out);
     if (to->dx)

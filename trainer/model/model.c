@@ -158,6 +158,16 @@ void model_init_tensor(const struct model *m, int32_t tensor, uint64_t seed, rea
     }
 }
 
+bool model_sets_gradient(const struct model *m, int32_t tensor)
+{
+    int32_t depth = m->table.entry[tensor].depth;
+    if (depth < 1 || depth > m->config.num_hidden_layers)
+        return false;
+    const struct layer_tensors *t = &m->layer[depth - 1];
+    return tensor == t->q_w || tensor == t->k_w || tensor == t->v_w || tensor == t->o_w ||
+           tensor == t->f1_w || tensor == t->f2_w;
+}
+
 bool model_uses_tensor(const struct model *m, int32_t tensor)
 {
     bool pooler = m->pooler_w >= 0 && (tensor == m->pooler_w || tensor == m->pooler_b);

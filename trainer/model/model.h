@@ -163,8 +163,12 @@ typedef void (*pass_depth_done)(void *context, int32_t depth);
 void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_done done,
                    void *context);
 
-/* The gradients that the next pass_backward adds into are all zero: spares it additions. */
-void pass_expect_zero(struct pass *p);
+/* Whether the gradient of the tensor can be set: the weights of the encoder's products. */
+bool model_sets_gradient(const struct model *m, int32_t tensor);
+
+/* The next pass_backward sets those gradients, whatever stands there, and finds all others zero:
+ * spares clearing the first and adding to them.  The same bits as adding to zeros. */
+void pass_expect_fresh(struct pass *p);
 
 /* Results of the last forward; valid until the next, backward in between or not. */
 const real *pass_hidden(const struct pass *p); /* [N,H] last ones; NULL where start is L+1 */

@@ -45,7 +45,7 @@ struct pass {
     struct pass_plan plan;
     struct weights weights;
     int32_t lowest_kept;
-    bool grads_zero;          /* the next backward finds only zeros in its gradients */
+    bool fresh;               /* the next backward is the first of its gradients */
     const real *lowest_input; /* [N,H] of depth lowest_kept, NULL for depths 0 and L+1 */
     const real *top;          /* [N,H] last hidden states, NULL where they were not computed */
     const real *top_features; /* [B,H] input of depth L+1 */
@@ -438,9 +438,20 @@ static void backward_depth(struct pass *p, int32_t depth, int32_t lowest)
     }
 }
 
-void pass_expect_zero(struct pass *p)
+void pass_expect_fresh(struct pass *p)
 {
-    p->grads_zero = true;
+    p->fresh = true;
+}
+
+/* What products would set, where none runs. */
+static void clear_products(const struct pass *p)
+{
+    const struct model *m = p->model;
+    for (int32_t i = 0; i < m->table.count; i++) {
+        real *gradient = weights_gradient(&p->weights, i);
+        if (gradient && model_sets_gradient(m, i))
+            memset(gradient, 0, (size_t)m->table.entry[i].count * sizeof *gradient);
+    }
 }
 
 void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_done done,
@@ -449,12 +460,14 @@ void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_d
     timing_mark(TIMING_OTHER);
     p->weights.params = params;
     p->weights.grads = grads;
-    p->weights.zero = p->grads_zero;
-    p->grads_zero = false;
+    p->weights.fresh = p->fresh;
+    p->fresh = false;
     int32_t lowest = lowest_trained(p);
     bool active = false;
     for (int32_t t = 0; t < p->model->task_count; t++)
         active |= task_counts(p, t);
+    if (!active && p->weights.fresh)
+        clear_products(p);
     for (int32_t depth = top_depth(p); depth >= lowest; depth--) {
         timing_depth_begin();
         if (active)

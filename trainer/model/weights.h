@@ -12,7 +12,7 @@ struct weights {
     const real *params;
     real *grads;              /* NULL outside backward */
     const uint8_t *trainable; /* [table->count], NULL = none */
-    bool zero;                /* grads are all zero: a product may set instead of adding */
+    bool fresh;               /* products set their gradients instead of adding to them */
 };
 
 /* Local.  First element of a tensor. */
