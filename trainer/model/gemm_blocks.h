@@ -187,16 +187,17 @@ static LANES_TARGET void pack_part(const struct block *b, struct group g, struct
 /* What tile (i,j) fetches of the panel that comes next, or of the group that is packed next. */
 static struct tile_fetch next_rows(const struct block *b, int64_t i, int64_t j)
 {
+    const struct tile_fetch nothing = {0};
     int64_t steps = parts(b->k.size, TILE_STEP), at = j * TILE_LINE;
     if (b->a_packed) {
-        bool some = i + 1 < b->row_panels && at * steps < TILE_ROWS * b->k.size;
-        return (struct tile_fetch){some ? panel_at(b, i + 1) + at * steps : b->room_a, TILE_LINE,
-                                   some ? steps : 0, 1};
+        if (i + 1 == b->row_panels || at * steps >= TILE_ROWS * b->k.size)
+            return nothing;
+        return (struct tile_fetch){panel_at(b, i + 1) + at * steps, TILE_LINE, steps, 1};
     }
-    bool some = b->pack_a && i / A_PANELS * A_PANELS + A_PANELS < b->row_panels && at < b->k.size;
+    if (!b->pack_a || i / A_PANELS * A_PANELS + A_PANELS >= b->row_panels || at >= b->k.size)
+        return nothing;
     int64_t panel = least(i + A_PANELS, b->row_panels - 1);
-    return (struct tile_fetch){a_at(b, rows_of(b, panel).begin) + (some ? at : 0), b->p->a_row,
-                               some ? steps : 0, 1};
+    return (struct tile_fetch){a_at(b, rows_of(b, panel).begin) + at, b->p->a_row, steps, 1};
 }
 
 /* What a tile fetches of the part of a group that the next tile packs. */
