@@ -89,6 +89,21 @@ int32_t lanes_block_count(const struct lanes_setup *setup, int32_t threads)
     return enough < setup->count ? enough : setup->count;
 }
 
+static mt_status list_summed(struct lanes *l)
+{
+    const struct model *m = l->setup.model;
+    uint8_t *mask;
+    MT_TRY(mt_alloc(&mask, m->table.count, sizeof *mask, "a mask of tensors"));
+    for (int32_t i = 0; i < m->table.count; i++) {
+        const struct tensor *t = &m->table.entry[i];
+        bool trains = range_list_within(l->setup.ranges, t->offset, t->offset + t->count) > 0;
+        mask[i] = trains && !model_sets_gradient(m, i);
+    }
+    mt_status st = range_list_of(&l->summed, &m->table, mask);
+    mt_free(&mask);
+    return st;
+}
+
 static mt_status create_parts(struct lanes *l)
 {
     const struct lanes_setup *s = &l->setup;
@@ -111,27 +126,13 @@ static mt_status create_parts(struct lanes *l)
     if (s->rows != NULL)
         MT_TRY(mt_alloc(&l->dirty, (int64_t)l->block_count * s->rows->words, sizeof *l->dirty,
                         "rows in use"));
+    MT_TRY(list_summed(l));
     for (int32_t i = 0; i < l->block_count; i++)
         MT_TRY(mt_alloc(&l->block[i], s->model->table.total, sizeof(float), "a gradient block"));
     if (pthread_mutex_init(&l->lock, NULL) != 0 || pthread_cond_init(&l->block_freed, NULL) != 0)
         return MT_FAIL(MT_NOMEM, "no lock for the lanes");
     l->sync_ready = true;
     return MT_OK;
-}
-
-static mt_status list_summed(struct lanes *l)
-{
-    const struct model *m = l->setup.model;
-    uint8_t *mask;
-    MT_TRY(mt_alloc(&mask, m->table.count, sizeof *mask, "a mask of tensors"));
-    for (int32_t i = 0; i < m->table.count; i++) {
-        const struct tensor *t = &m->table.entry[i];
-        bool trains = range_list_within(l->setup.ranges, t->offset, t->offset + t->count) > 0;
-        mask[i] = trains && !model_sets_gradient(m, i);
-    }
-    mt_status st = range_list_of(&l->summed, &m->table, mask);
-    mt_free(&mask);
-    return st;
 }
 
 mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup)
@@ -145,8 +146,6 @@ mt_status lanes_create(struct lanes **out, const struct lanes_setup *setup)
         l->threads = setup->count;
     l->block_count = lanes_block_count(setup, l->threads);
     mt_status st = create_parts(l);
-    if (st == MT_OK)
-        st = list_summed(l);
     if (st != MT_OK)
         lanes_destroy(&l);
     else

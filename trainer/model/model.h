@@ -97,6 +97,10 @@ void model_init_tensor(const struct model *m, int32_t tensor, uint64_t seed, rea
 /* Whether anything computed depends on the tensor: false for a pooler that pooling does not use. */
 bool model_uses_tensor(const struct model *m, int32_t tensor);
 
+/* Whether a pass can set the tensor's gradient instead of adding to it: so for the weights of the
+ * encoder's products. */
+bool model_sets_gradient(const struct model *m, int32_t tensor);
+
 /* How the loss of one task counts in a pass. */
 struct task_loss {
     bool active;              /* false: no logits gradient, no loss */
@@ -163,11 +167,8 @@ typedef void (*pass_depth_done)(void *context, int32_t depth);
 void pass_backward(struct pass *p, const real *params, real *grads, pass_depth_done done,
                    void *context);
 
-/* Whether the gradient of the tensor can be set: the weights of the encoder's products. */
-bool model_sets_gradient(const struct model *m, int32_t tensor);
-
-/* The next pass_backward sets those gradients, whatever stands there, and finds all others zero:
- * spares clearing the first and adding to them.  The same bits as adding to zeros. */
+/* The next pass_backward sets the gradients that model_sets_gradient names, whatever stands there,
+ * and finds all others zero: spares clearing and adding.  The same bits as adding to zeros. */
 void pass_expect_fresh(struct pass *p);
 
 /* Results of the last forward; valid until the next, backward in between or not. */
