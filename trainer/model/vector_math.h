@@ -1,9 +1,9 @@
 /*
  * vector_math: exp, tanh and the normal distribution as loops can vectorise them, and sums of rows.
  *
- * In float these are branch-free polynomials in fused multiply-adds, which take a third of the time
- * of a gelu away; the stated errors hold against libm in double (see
- * tests/unit/test_vector_math.c).  In double they are libm itself.  NaN in gives NaN out.
+ * In float these are branch-free polynomials in fused multiply-adds; the stated errors hold against
+ * libm in double (see tests/unit/test_vector_math.c).  In double they are libm itself.  NaN in
+ * gives NaN out.
  */
 #ifndef MT_MODEL_VECTOR_MATH_H
 #define MT_MODEL_VECTOR_MATH_H
