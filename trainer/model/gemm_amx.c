@@ -1,5 +1,4 @@
 /*
- * Tiles of 16 x 32 (a) and 32 x 16 (b, pairs of rows interleaved) are summed into tiles of 16 x 16.
  * The kernel holds 2 x 2 sums and uses each loaded tile twice: four loads of a kilobyte hide behind
  * four multiplications of 16 cycles.  `a` goes in strips of 32 rows and b in panels of 32 columns,
  * tile after tile, with zeros beyond the edges, so that there is one kernel.  A matrix in blocks
@@ -19,31 +18,21 @@
  * Refused: all of k in one slice (a strip then does not fit the first cache: 1.7 instead of 2.3
  * TFLOP/s); fetching the next sums into the first cache (no faster).
  *
- * Source: the instructions' arithmetic is that of Intel's Software Developer's Manual, TDPBF16PS;
- * the loops follow Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
- * (2008).
+ * Source: the loops follow Goto and van de Geijn, "Anatomy of High-Performance Matrix
+ * Multiplication" (2008).
  */
 #include "trainer/model/gemm_amx.h"
 
-#if defined(__x86_64__) && defined(__linux__) && !defined(MT_REAL_double)
+#include "trainer/model/gemm_amx_unit.h"
 
-#include <immintrin.h>
+#if defined(MT_AMX)
 
 #include "comm/base/processor.h"
 #include "trainer/model/workspace.h"
 
-#define AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512bf16")))
-
-#define MEMORY_IS_WRITTEN __asm__ volatile("" ::: "memory")
-#define ALWAYS inline __attribute__((always_inline))
-
 enum {
-    WIDE = 32,                /* rows of a strip, columns of a panel */
-    STEP = 32,                /* k of a tile */
-    STEP_BYTES = 2048,        /* two tiles */
-    LINE = 64,                /* bytes of the caches */
+    STEP_BYTES = 2 * TILE_BYTES,
     SLICE = 256,              /* k of a call of the kernel */
-    SUMS = WIDE * WIDE,       /* four tiles of sums */
     RESIDENT_K = 1024,        /* up to here all of k is one block */
     RESIDENT_BYTES = 5 << 18, /* of b, in the second cache */
     BLOCK_ROWS = 384,
@@ -61,16 +50,6 @@ bool gemm_amx_has(void)
 static int64_t round_up(int64_t x, int64_t to)
 {
     return (x + to - 1) / to * to;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static inline __mmask32 first(int64_t count)
-{
-    return count >= 32 ? 0xffffffffu : (1u << count) - 1;
 }
 
 enum form { FULL, HALF, BLOCKED };
@@ -94,38 +73,6 @@ static ALWAYS AMX __m512i line(const struct gemm_amx_matrix *x, enum form form, 
     __m512 low = _mm512_maskz_loadu_ps((__mmask16)mask, x->full + at);
     __m512 high = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x->full + at + 16);
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
-}
-
-/* A tile of pairs the other way: t[i] pair j <-> t[j] pair i. */
-static ALWAYS AMX void transpose(__m512i t[16])
-{
-    __m512i u[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        u[i] = _mm512_unpacklo_epi32(t[i], t[i + 1]);
-        u[i + 1] = _mm512_unpackhi_epi32(t[i], t[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        t[i] = _mm512_unpacklo_epi64(u[i], u[i + 2]);
-        t[i + 1] = _mm512_unpackhi_epi64(u[i], u[i + 2]);
-        t[i + 2] = _mm512_unpacklo_epi64(u[i + 1], u[i + 3]);
-        t[i + 3] = _mm512_unpackhi_epi64(u[i + 1], u[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        u[i] = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x88);
-        u[i + 4] = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xdd);
-        u[i + 8] = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x88);
-        u[i + 12] = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xdd);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(u[i], u[i + 8], 0x88);
-        t[i + 8] = _mm512_shuffle_i32x4(u[i], u[i + 8], 0xdd);
-        t[i + 4] = _mm512_shuffle_i32x4(u[i + 4], u[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(u[i + 4], u[i + 12], 0xdd);
-    }
 }
 
 /* A part of an operand: `count` of its rows (a) or columns (b) from `i`, `depth` of k from `k`. */
@@ -244,7 +191,7 @@ static AMX void multiply(float *sums, bool add, const char *a, const char *b, in
                          struct ahead next)
 {
     enum { RIGHT = 16, BELOW = 16 * WIDE, STRIDE = 4 * WIDE };
-    MEMORY_IS_WRITTEN; /* the compiler does not know what tile loads read */
+    MEMORY_IS_WRITTEN;
     if (add) {
         _tile_loadd(0, sums, STRIDE);
         _tile_loadd(1, sums + RIGHT, STRIDE);
@@ -334,24 +281,9 @@ AMX void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, co
     }
 }
 
-/* Eight tiles of 16 rows of 64 bytes, as the instruction reads it.  A constant: the compiler does
- * not know that the instruction reads more than its first bytes. */
-static const struct {
-    uint8_t palette, start, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tiles = {.palette = 1,
-           .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-           .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-
-static AMX void configure(void)
-{
-    _tile_loadconfig(&tiles);
-}
-
 AMX void gemm_amx_spin(int64_t rounds)
 {
-    configure();
+    unit_configure();
     for (int64_t i = 0; i < rounds; i++) {
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);
@@ -476,7 +408,7 @@ static void multiply_block(const struct product *p, struct part rows, struct par
 static AMX void run(struct product *p)
 {
     plan(p);
-    configure();
+    unit_configure();
     if (p->whole_a)
         pack(p->packed_a, &p->a, false, (struct part){0, p->m, 0, p->k});
     for (int64_t n = 0; n < p->n; n += p->block_n) {
