@@ -18,6 +18,7 @@
 enum job_precision { JOB_FP32, JOB_BF16 };
 enum job_products {
     JOB_PRODUCTS_AUTO,
+    JOB_PRODUCTS_AMX,
     JOB_PRODUCTS_NATIVE,
     JOB_PRODUCTS_OPENBLAS,
     JOB_PRODUCTS_ONEDNN

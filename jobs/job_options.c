@@ -13,7 +13,7 @@
 static const char *const pooling_names[] = {"mean",         "cls",    "max", "mean_sqrt",
                                             "weightedmean", "pooler", NULL};
 static const char *const precision_names[] = {"fp32", "bf16", NULL};
-static const char *const products_names[] = {"auto", "native", "openblas", "onednn", NULL};
+static const char *const products_names[] = {"auto", "amx", "native", "openblas", "onednn", NULL};
 static const char *const cased_names[] = {"auto", "false", "true", NULL};
 static const char *const utf8_names[] = {"replace", "error", NULL};
 static const char *const format_names[] = {"auto", "tsv", "csv", "jsonl", "h5", NULL};
@@ -101,7 +101,8 @@ static const struct option model_rows[] = {
      .offset = FIELD(job_model, products),
      .choices = products_names,
      .fallback = "auto",
-     .help = "library of the fp32 products; `auto` = native where the processor has AVX2 or NEON"},
+     .help = "library of the fp32 products; `auto` = amx where all ranks have it, else native "
+             "where the processor has AVX2 or NEON"},
 };
 static const struct option_table model_table = {ROWS(model_rows), sizeof(struct job_model), NULL};
 

@@ -1,13 +1,13 @@
 /*
- * One function for all float products, with three libraries behind it: our own, CBLAS (dgemm in the
- * derivative tests) and oneDNN.
+ * One function for all float products, with our own two ways behind it (by the matrix unit and by
+ * vectors), CBLAS (dgemm in the derivative tests) and oneDNN.
  *
  * Row-major operands are passed as they lie; transposition is a flag, so nothing is copied.
  * dW uses beta = 1 and lands in the flat gradient block directly.
  * Refused: threads inside a product (two single-threaded batches side by side are faster than one
  * product on two threads, and their bits do not depend on the thread count); choosing by a
  * measurement at the start (a busy machine would choose other bits at a resume: the rule is our
- * own, whose bits no machine changes, wherever it is fast).
+ * own, by the matrix unit where there is one).
  */
 #include "trainer/model/gemm.h"
 
@@ -18,10 +18,11 @@
 #include "trainer/model/gemm_amx.h"
 #include "trainer/model/gemm_dnnl.h"
 #include "trainer/model/gemm_native.h"
+#include "trainer/model/gemm_split.h"
 
-enum library { AUTO, NATIVE, OPENBLAS, ONEDNN, LIBRARIES };
+enum library { AUTO, AMX, NATIVE, OPENBLAS, ONEDNN, LIBRARIES };
 
-static const char *const library_name[LIBRARIES] = {"auto", "native", "openblas", "onednn"};
+static const char *const library_name[LIBRARIES] = {"auto", "amx", "native", "openblas", "onednn"};
 
 static enum library wanted = AUTO;
 static bool avoid_amx; /* also where the processor has it */
@@ -30,7 +31,10 @@ static enum library library(void)
 {
     if (wanted != AUTO)
         return wanted;
-    return gemm_native_is_fast() ? NATIVE : gemm_dnnl_built() ? ONEDNN : OPENBLAS;
+    return gemm_amx_has()          ? AMX
+           : gemm_native_is_fast() ? NATIVE
+           : gemm_dnnl_built()     ? ONEDNN
+                                   : OPENBLAS;
 }
 
 void gemm_init(void)
@@ -44,8 +48,13 @@ mt_status gemm_choose(const char *name)
     while (l < LIBRARIES && strcmp(name, library_name[l]) != 0)
         l++;
     if (l == LIBRARIES)
-        return MT_FAIL(MT_CONFIG, "products by \"%s\": choose auto, native, openblas or onednn",
+        return MT_FAIL(MT_CONFIG,
+                       "products by \"%s\": choose auto, amx, native, openblas or "
+                       "onednn",
                        name);
+    if (l == AMX && !gemm_amx_has())
+        return MT_FAIL(MT_CONFIG, "products by amx: the processor has none, or the system does not "
+                                  "let this process use it; choose auto or native");
     if (l == ONEDNN && !gemm_dnnl_built())
         return MT_FAIL(MT_CONFIG, "products by onednn: this mttrain was built without oneDNN; "
                                   "install libdnnl-dev and build again, or choose openblas");
@@ -63,6 +72,8 @@ const char *gemm_description(void)
     static _Thread_local char text[160];
     if (library() == ONEDNN)
         return gemm_dnnl_description();
+    if (library() == AMX)
+        return "amx, three bf16 a number";
     if (library() == NATIVE)
         snprintf(text, sizeof text, "native %s", gemm_native_set());
     else
@@ -72,7 +83,8 @@ const char *gemm_description(void)
 
 const char *gemm_identity(void)
 {
-    return library() == NATIVE ? library_name[NATIVE] : gemm_description();
+    enum library l = library();
+    return l == AMX || l == NATIVE ? library_name[l] : gemm_description();
 }
 
 bool gemm_has_bf16(const char **why)
@@ -130,17 +142,18 @@ struct product {
     const real *bias; /* NULL: none */
 };
 
-static bool by_native(void)
+/* Not by a library of others. */
+static bool by_ours(void)
 {
 #if defined(MT_REAL_double)
     return false;
 #else
-    return library() == NATIVE;
+    return library() == NATIVE || library() == AMX;
 #endif
 }
 
 /* One product, or several of the same a. */
-static void multiply_native(const struct product *p, int count)
+static void multiply_by_ours(const struct product *p, int count)
 {
 #if defined(MT_REAL_double)
     (void)p, (void)count;
@@ -160,7 +173,10 @@ static void multiply_native(const struct product *p, int count)
                                        .k = p->k,
                                        .add = p->adds,
                                        .bias = p->bias};
-    gemm_native(all, count);
+    if (library() == AMX)
+        gemm_split(all, count);
+    else
+        gemm_native(all, count);
 #endif
 }
 
@@ -189,8 +205,8 @@ static void multiply_by_library(const struct product *p)
 /* Products that have a, m and k in common. */
 static void multiply(const struct product *p, int count)
 {
-    if (by_native()) {
-        multiply_native(p, count);
+    if (by_ours()) {
+        multiply_by_ours(p, count);
         return;
     }
     for (int i = 0; i < count; i++)

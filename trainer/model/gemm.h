@@ -3,8 +3,8 @@
  *
  * All matrices are dense and row-major.  Bits: one shape gives the same bits at any alignment and
  * from any thread.  With openblas and onednn the rows of a product may change when its number of
- * rows changes; with native no element depends on what is computed beside it, nor on the machine
- * (gemm_native.h).
+ * rows changes; with amx and native no element depends on what is computed beside it, nor on the
+ * machine (gemm_split.h, gemm_native.h).
  */
 #ifndef MT_MODEL_GEMM_H
 #define MT_MODEL_GEMM_H
@@ -19,21 +19,23 @@
  * To be called before products run at the same time; model_init does. */
 void gemm_init(void);
 
-/* Local.  Which library multiplies, for the whole process and before products run: "native",
- * "openblas", "onednn", or "auto" = native where the processor multiplies and adds in one vector
- * operation (AVX2, AVX-512, NEON), else the first of onednn, openblas that was built in.  The
- * choice is part of the bits.  Without a call: auto.  bf16 products go to oneDNN in any case.
- * Errors: CONFIG for another name, or for onednn where it is not built in. */
+/* Local.  Which library multiplies, for the whole process and before products run: "amx" (our own,
+ * by the matrix unit), "native" (our own, by vectors), "openblas", "onednn", or "auto" = amx where
+ * the processor has it, else native where the processor multiplies and adds in one vector operation
+ * (AVX2, AVX-512, NEON), else the first of onednn, openblas that was built in.  The choice is part
+ * of the bits.  Without a call: auto.  bf16 products have a choice of their own.
+ * Errors: CONFIG for another name, for amx where the processor lacks it, or for onednn where it is
+ * not built in. */
 mt_status gemm_choose(const char *name) MT_CHECKED;
 
-/* Local.  "native", "openblas" or "onednn"; static. */
+/* Local.  "amx", "native", "openblas" or "onednn"; static. */
 const char *gemm_chosen(void);
 
 /* Local.  The library that multiplies, and its kernels ("native avx512"). */
 const char *gemm_description(void);
 
-/* Local.  What the bits of products depend on: "native", which has the same everywhere, or the
- * description of another library. */
+/* Local.  What the bits of products depend on: "amx" or "native", which have the same everywhere,
+ * or the description of another library. */
 const char *gemm_identity(void);
 
 /* Local.  Whether this machine multiplies bf16 in hardware and a library here can use it; where
