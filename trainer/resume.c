@@ -14,6 +14,7 @@
 #include "trainer/control.h"
 #include "trainer/decisions.h"
 #include "trainer/events.h"
+#include "trainer/products.h"
 #include "trainer/run_state.h"
 
 static void tell_damage(void *context, const char *message)
@@ -205,6 +206,7 @@ static mt_status take_up(struct run *run, const char *path, bool named, bool acc
         MT_ALL(run->world, run->world->rank == 0 ? begin_at(run, path) : MT_OK);
     MT_ALL(run->world, check_best(run));
     replan(run, changes);
+    MT_TRY(products_take_up(run->world, &run->job.model, &run->model, &run->products_before));
     run->resumed_step = run->last_saved_step = run->machine.step;
     run->best_saved = run->best;
     log_info("resumed from %s", path);

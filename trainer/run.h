@@ -26,6 +26,7 @@
 #include "trainer/lanes.h"
 #include "trainer/peak_memory.h"
 #include "trainer/phase_plan.h"
+#include "trainer/products.h"
 #include "trainer/saver.h"
 #include "trainer/source.h"
 #include "trainer/spikes.h"
@@ -143,7 +144,8 @@ struct run {
 
     struct jsonl *events; /* rank 0 */
     struct log_progress progress;
-    int64_t resumed_step; /* -1 = a fresh start */
+    int64_t resumed_step;                   /* -1 = a fresh start */
+    struct products_record products_before; /* of the checkpoint that was taken up */
     double started_s, last_save_s, last_eval_s, last_log_s;
     int64_t last_saved_step;
     struct saver saver;

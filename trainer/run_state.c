@@ -1,6 +1,7 @@
 /* See run_state.h.  Written and read side by side; members that came later may be absent. */
 #include "trainer/run_state.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { STATE_VERSION = 1 };
@@ -68,6 +69,30 @@ static mt_status read_evals(const struct json_node *root, struct run *run)
     return MT_OK;
 }
 
+static void write_products(struct json_writer *w, const struct run *run)
+{
+    struct products_record r = products_record_of(&run->model);
+    json_write_object(w, "products");
+    json_write_string(w, "fp32", r.fp32);
+    json_write_string(w, "bf16", r.bf16);
+    json_write_end(w);
+}
+
+/* A state that says nothing, or the name of a library unknown here, leaves the choice. */
+static mt_status read_products(const struct json_node *root, struct products_record *r)
+{
+    const struct json_node *node = json_node_get(root, "products");
+    const char *fp32, *bf16;
+    *r = (struct products_record){0};
+    if (node == NULL)
+        return MT_OK;
+    MT_TRY(json_read_string(node, "fp32", &fp32));
+    MT_TRY(json_read_string(node, "bf16", &bf16));
+    (void)snprintf(r->fp32, sizeof r->fp32, "%s", fp32);
+    (void)snprintf(r->bf16, sizeof r->bf16, "%s", bf16);
+    return MT_OK;
+}
+
 static void write_spikes(struct json_writer *w, const struct spikes *s)
 {
     json_write_object(w, "spikes");
@@ -120,6 +145,7 @@ mt_status run_state_write(const struct run *run, struct json_writer *w, const ch
     json_write_end(w);
     json_write_real(w, "lr_scale", run->lr_scale);
     json_write_real(w, "save_cost_s", run->save_cost_s);
+    write_products(w, run);
     write_spikes(w, &run->spikes);
     write_evals(w, run);
     json_write_end(w);
@@ -172,5 +198,6 @@ mt_status run_state_read(struct run *run, const struct json_node *root)
         MT_TRY(json_read_real(root, "lr_scale", &run->lr_scale));
     (void)json_node_real(json_node_get(root, "save_cost_s"), &run->save_cost_s);
     MT_TRY(read_spikes(root, &run->spikes));
+    MT_TRY(read_products(root, &run->products_before));
     return read_evals(root, run);
 }

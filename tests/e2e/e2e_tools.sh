@@ -127,12 +127,17 @@ phases = ( { name = "heads"; until = "0.3run"; train = [ "heads.*" ]; lr = 5e-3;
 END
 }
 
-# make_slow: builds $slow, which makes a run last where it is preloaded and told to (slow.c).
-make_slow() {
-    slow=$work/slow.so
-    cc -shared -fPIC "$MT_SOURCE_DIR/tests/e2e/slow.c" -o "$slow" -ldl && return
+# make_preloaded NAME: builds $work/NAME.so of NAME.c beside this file.
+make_preloaded() {
+    cc -shared -fPIC "$MT_SOURCE_DIR/tests/e2e/$1.c" -o "$work/$1.so" -ldl && return
     echo "skipped: no C compiler"
     exit 77
+}
+
+# make_slow: builds $slow, which makes a run last where it is preloaded and told to (slow.c).
+make_slow() {
+    make_preloaded slow
+    slow=$work/slow.so
 }
 
 # wait_steps DIR N: until so many steps are told, or the program in $job_pid has ended.
