@@ -19,9 +19,11 @@ struct bench {
     bool recompute;
     int32_t lanes; /* of a step: ranks rounded up to a power of two, so that a rank has few */
     enum model_precision precision;
-    const char *train; /* pattern, see schedules/pattern.h; "none" = embeddings only */
-    double peak[2];    /* operations/s of all ranks, by enum model_precision; 0 = unknown */
-    const char *trace; /* file of the steps' trace, NULL = none */
+    const char *products; /* library of fp32 products, as gemm_choose takes it */
+    const char *train;    /* pattern, see schedules/pattern.h; "none" = embeddings only */
+    double peak[2];       /* operations/s of all ranks, by enum model_precision; 0 = unknown */
+    double peak_split;    /* of fp32 products by AMX: a sixth of its bf16 ones; 0 = no AMX */
+    const char *trace;    /* file of the steps' trace, NULL = none */
     int64_t trace_first, trace_last;
     enum reduce_mode reduction; /* of part step; part comm compares all settings */
     bool dense_rows;            /* every row of the word embeddings is reduced */
@@ -30,7 +32,7 @@ struct bench {
     struct json_writer *json;   /* rank 0, NULL = people's tables */
 };
 
-/* Collective.  Fused multiply-adds, bf16 dot products, memory; fills bench->peak. */
+/* Collective.  Fused multiply-adds, bf16 products, memory; fills bench->peak and peak_split. */
 mt_status bench_peak(struct bench *b) MT_CHECKED;
 
 /* Collective.  Operations/s of all ranks at the clock that products leave the processor: measured

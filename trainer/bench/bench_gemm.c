@@ -101,8 +101,8 @@ static mt_status measure(const struct bench *b, struct products *p, const char *
                    rate[1] / 1e9, kind_name[2], rate[2] / 1e9);
     }
     double rate = ranks * all / all_s;
-    bench_line(b, "  %-24s a layer: %.1f GFLOP/s, %.0f %% of the peak", label, rate / 1e9,
-               peak > 0 ? 100 * rate / peak : 0);
+    bench_line(b, "  %-24s a layer: %.1f GFLOP/s, %.0f %% of the peak of %s", label, rate / 1e9,
+               peak > 0 ? 100 * rate / peak : 0, bf16 ? "bf16" : "multiply-adds");
     if (b->json != NULL) {
         json_write_real(b->json, "gflops", rate / 1e9);
         json_write_real(b->json, "fraction_of_peak", peak > 0 ? rate / peak : 0);
@@ -111,31 +111,32 @@ static mt_status measure(const struct bench *b, struct products *p, const char *
     return MT_OK;
 }
 
+/* A library that all ranks have, for one precision. */
+static mt_status measure_library(const struct bench *b, struct products *p,
+                                 mt_status (*choose)(const char *), const char *library,
+                                 const char *label, bool bf16)
+{
+    int64_t has = choose(library) == MT_OK;
+    mt_error_clear();
+    MT_TRY(comm_min_i64(b->world, &has, 1));
+    return has ? measure(b, p, label, bf16) : MT_OK;
+}
+
 static mt_status measure_all(struct bench *b, struct products *p)
 {
-    static const char *const library[] = {"native", "openblas", "onednn"};
+    static const char *const library[] = {"amx", "native", "openblas", "onednn"};
     static const char *const library16[] = {"onednn", "amx"};
     static const char *const label16[] = {"onednn bf16", "amx bf16"};
     const char *why;
-    for (int i = 0; i < 3; i++) {
-        if (gemm_choose(library[i]) != MT_OK) {
-            mt_error_clear();
-            continue;
-        }
-        MT_TRY(measure(b, p, library[i], false));
-    }
-    MT_TRY(gemm_choose("auto"));
+    for (int i = 0; i < 4; i++)
+        MT_TRY(measure_library(b, p, gemm_choose, library[i], library[i], false));
+    MT_ALL(b->world, gemm_choose(b->products));
     int64_t bf16 = gemm_has_bf16(&why);
     MT_TRY(comm_min_i64(b->world, &bf16, 1));
     if (!bf16)
         bench_line(b, "  bf16: %s", why);
-    for (int i = 0; i < 2; i++) {
-        int64_t has = gemm_choose_bf16(library16[i]) == MT_OK;
-        mt_error_clear();
-        MT_TRY(comm_min_i64(b->world, &has, 1));
-        if (has)
-            MT_TRY(measure(b, p, label16[i], true));
-    }
+    for (int i = 0; i < 2; i++)
+        MT_TRY(measure_library(b, p, gemm_choose_bf16, library16[i], label16[i], true));
     return gemm_choose_bf16("auto");
 }
 

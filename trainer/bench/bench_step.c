@@ -21,6 +21,7 @@
 #include "comm/lane_tree.h"
 #include "schedules/pattern.h"
 #include "trainer/bench/bench.h"
+#include "trainer/model/gemm.h"
 #include "trainer/model/timing.h"
 #include "trainer/phase_run.h"
 #include "trainer/phase_step.h"
@@ -353,6 +354,7 @@ static mt_status run_steps(struct step_bench *s, const struct bench *b)
 struct result {
     double tokens_per_s, gflops, median_s;
     double fraction, fraction_of_highest; /* of the peak under load; of the highest */
+    double fraction_of_split;             /* of peak_split; 0 where products go another way */
     double tokens_per_cpu_s;              /* of all ranks, over the processor time of all ranks */
     double rss_bytes;                     /* of the largest rank */
 };
@@ -374,6 +376,8 @@ static mt_status sum_up(struct step_bench *s, const struct bench *b, struct resu
     r->fraction = s->times.possible > 0 ? sums[1] / s->times.possible : 0;
     r->fraction_of_highest =
         b->peak[b->precision] > 0 ? r->gflops * 1e9 / b->peak[b->precision] : 0;
+    if (b->precision == MODEL_FP32 && b->peak_split > 0 && strcmp(gemm_chosen(), "amx") == 0)
+        r->fraction_of_split = r->gflops * 1e9 / b->peak_split;
     r->median_s = bench_median(s->times.step_s, b->steps);
     return MT_OK;
 }
@@ -429,8 +433,12 @@ static void show(const struct step_bench *s, const struct bench *b, const struct
                b->train, b->config.num_hidden_layers, b->config.hidden_size, b->steps);
     bench_line(b, "  %.1f tokens/s, %.3f s a step, %.2f GiB a rank", r->tokens_per_s, r->median_s,
                r->rss_bytes / (1 << 30));
-    bench_line(b, "  %.1f GFLOP/s = %.1f %% of the peak under load, %.1f %% of the highest",
-               r->gflops, 100 * r->fraction, 100 * r->fraction_of_highest);
+    bench_line(b, "  %.1f GFLOP/s = %.1f %% of the peak under load, %.1f %% of the highest, of %s",
+               r->gflops, 100 * r->fraction, 100 * r->fraction_of_highest,
+               b->precision == MODEL_BF16 ? "bf16 products" : "multiply-adds");
+    if (r->fraction_of_split > 0)
+        bench_line(b, "  %.1f %% of what AMX could do, which multiplies fp32 as six bf16 products",
+                   100 * r->fraction_of_split);
     if (b->json != NULL) {
         json_write_string(b->json, "precision", precision);
         json_write_string(b->json, "tokens", tokens);
@@ -442,6 +450,9 @@ static void show(const struct step_bench *s, const struct bench *b, const struct
         json_write_real(b->json, "gflops", r->gflops);
         json_write_real(b->json, "fraction_of_peak", r->fraction);
         json_write_real(b->json, "fraction_of_highest_peak", r->fraction_of_highest);
+        json_write_real(b->json, "fraction_of_fp32_by_amx", r->fraction_of_split);
+        json_write_string(b->json, "products",
+                          b->precision == MODEL_BF16 ? gemm_chosen_bf16() : gemm_chosen());
         json_write_int(b->json, "peak_rss_bytes", (int64_t)r->rss_bytes);
         json_write_real(b->json, "step_s", r->median_s);
     }

@@ -8,6 +8,7 @@
 #include "schedules/text.h"
 #include "trainer/commands/arguments.h"
 #include "trainer/bench/bench.h"
+#include "trainer/model/gemm.h"
 #include "trainer/trace.h"
 
 struct part {
@@ -144,7 +145,7 @@ static mt_status run(const struct invocation *call)
     const char *model = "bert-base", *tokens = "128", *precision = "fp32", *trace_steps = "1-3";
     int64_t sentences = 32, steps = 5, micro_tokens = 2048, layers = 0;
     const char *reduction = "exact", *wire = "fp32";
-    struct bench b = {.world = call->world, .train = "all"};
+    struct bench b = {.world = call->world, .train = "all", .products = "auto"};
     bool json = false, help;
     const struct argument table[] = {
         {"--model", "NAME|FOLDER", ARGUMENT_TEXT, &model,
@@ -154,6 +155,8 @@ static mt_status run(const struct invocation *call)
          "tokens of every sentence (default 128), or lengths like SST-2's"},
         {"--sentences", "N", ARGUMENT_INT, &sentences, "of a step, per rank (default 32)"},
         {"--precision", "fp32|bf16", ARGUMENT_TEXT, &precision, "of products (default fp32)"},
+        {"--products", "LIBRARY", ARGUMENT_TEXT, &b.products,
+         "of a step in fp32: auto (default), amx, native, openblas, onednn"},
         {"--train", "PATTERN", ARGUMENT_TEXT, &b.train,
          "what is trained beside the heads: all (default), top(2), ...; none = embeddings only"},
         {"--steps", "N", ARGUMENT_INT, &steps, "steps that are measured (default 5)"},
@@ -185,6 +188,7 @@ static mt_status run(const struct invocation *call)
     }
     MT_TRY_GOTO(st, choose_tokens(&b, tokens), done);
     MT_TRY_GOTO(st, choose_precision(&b, precision), done);
+    MT_TRY_GOTO(st, gemm_choose(b.products), done);
     MT_TRY_GOTO(st, choose_reduction(&b, reduction), done);
     if (b.bucket_elements != 0)
         MT_TRY_GOTO(st, check_number("--bucket", b.bucket_elements, 1 << 30), done);

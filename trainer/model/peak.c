@@ -116,7 +116,7 @@ double peak_float(double seconds)
     return best_rate(&loop, seconds);
 }
 
-static double peak_dot(double seconds)
+double peak_bf16_vectors(double seconds)
 {
 #if defined(__x86_64__)
     struct loop loop = {loop_bf16, 64 * SUMS};
@@ -134,11 +134,10 @@ static float loop_amx(void)
     return 0;
 }
 
-double peak_bf16(double seconds)
+double peak_bf16_unit(double seconds)
 {
     struct loop loop = {loop_amx, GEMM_AMX_SPIN};
-    double dot = peak_dot(seconds), amx = gemm_amx_has() ? best_rate(&loop, seconds) : 0;
-    return amx > dot ? amx : dot;
+    return gemm_amx_has() ? best_rate(&loop, seconds) : 0;
 }
 
 double peak_copy(char *to, const char *from, int64_t bytes, double seconds)

@@ -14,9 +14,10 @@
  * shorter ones. */
 double peak_float(double seconds);
 
-/* Local.  The same of bf16 products with float sums: the faster of vdpbf16ps and AMX's tdpbf16ps;
- * 0 where there is neither. */
-double peak_bf16(double seconds);
+/* Local.  The same of bf16 products with float sums by vectors (vdpbf16ps) and by the matrix unit
+ * (AMX's tdpbf16ps); 0 where there is none. */
+double peak_bf16_vectors(double seconds);
+double peak_bf16_unit(double seconds);
 
 /* Local.  Bytes per second read and written by copying `bytes` from one buffer to the other. */
 double peak_copy(char *to, const char *from, int64_t bytes, double seconds);
