@@ -281,9 +281,14 @@ AMX void gemm_amx_store_half(uint16_t *to, int64_t stride, const real *panel, co
     }
 }
 
-AMX void gemm_amx_spin(int64_t rounds)
+AMX void gemm_amx_spin(int64_t rounds, const uint16_t x[4][TILE_BYTES / 2])
 {
     unit_configure();
+    MEMORY_IS_WRITTEN;
+    _tile_loadd(4, x[0], LINE);
+    _tile_loadd(5, x[1], LINE);
+    _tile_loadd(6, x[2], LINE);
+    _tile_loadd(7, x[3], LINE);
     for (int64_t i = 0; i < rounds; i++) {
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);
@@ -442,9 +447,9 @@ bool gemm_amx_has(void)
     return false;
 }
 
-void gemm_amx_spin(int64_t rounds)
+void gemm_amx_spin(int64_t rounds, const uint16_t x[4][512])
 {
-    (void)rounds;
+    (void)rounds, (void)x;
 }
 
 void gemm_amx(struct gemm_amx_result to, struct gemm_amx_matrix a, struct gemm_amx_matrix b,

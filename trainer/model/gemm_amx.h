@@ -16,8 +16,8 @@
 bool gemm_amx_has(void);
 
 /* Local.  `rounds` rounds of multiplications in registers, of GEMM_AMX_SPIN operations each: as
- * fast as the unit goes. */
-void gemm_amx_spin(int64_t rounds);
+ * fast as the unit goes with these tiles of bf16. */
+void gemm_amx_spin(int64_t rounds, const uint16_t x[4][512]);
 enum { GEMM_AMX_SPIN = 4 * 2 * 16 * 16 * 32 };
 
 /* A matrix to multiply: bf16, or float that is rounded when it is packed. */

@@ -1,28 +1,58 @@
 /*
  * See peak.h.  Twelve sums hide a latency of four cycles on two units, or of five on two.  The best
  * of a few windows counts, since other work on the machine only ever makes one slower; a window is
- * long enough that a short burst of a higher clock does not fill it.
+ * long enough that a short burst of a higher clock does not fill it.  The numbers are not zeros and
+ * ones, so that no unit takes less power than at work (a Sapphire Rapids is as fast with either).
  */
 #include "trainer/model/peak.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "comm/base/clock.h"
+#include "comm/base/rng.h"
 #include "trainer/model/gemm_amx.h"
 
 enum { SUMS = 12, ROUNDS = 5000, WINDOWS = 4 };
 
 static const double WINDOW_S = 0.1; /* at most */
 
+enum { VECTOR_BYTES = 64, OPERANDS = 4, TILE_NUMBERS = 512 };
+
+/* Numbers of 0.5 to 1 of either sign: vectors of floats; tiles, or vectors, of bf16. */
+static struct {
+    _Alignas(VECTOR_BYTES) float full[OPERANDS][VECTOR_BYTES / sizeof(float)];
+    _Alignas(VECTOR_BYTES) uint16_t half[OPERANDS][TILE_NUMBERS];
+} numbers;
+
+static void make_numbers(void)
+{
+    const uint32_t float_bits = 0x807fffff, float_half = 0x3f000000;
+    const uint32_t bf16_bits = 0x807f, bf16_half = 0x3f00;
+    uint64_t key = rng_key(1, RNG_TEST, 0);
+    float *full = numbers.full[0];
+    uint16_t *half = numbers.half[0];
+    for (uint32_t i = 0; i < OPERANDS * TILE_NUMBERS; i++) {
+        struct rng_block r = rng_philox(key, i, 0, 0, 0);
+        uint32_t bits = float_half | (r.v[1] & float_bits);
+        half[i] = (uint16_t)(bf16_half | (r.v[0] & bf16_bits));
+        if (i < sizeof numbers.full / sizeof(float))
+            memcpy(&full[i], &bits, sizeof bits);
+    }
+}
+
 /* ROUNDS * SUMS operations `step` on vectors; answers a number that depends on all of them. */
-#define PEAK_ROUNDS(vector, set, step, take)                                                       \
-    vector sum[SUMS], a = set(1.0f), b = set(1e-9f);                                               \
+#define PEAK_ROUNDS(vector, from, set, step, take)                                                 \
+    vector sum[SUMS], x[OPERANDS];                                                                 \
     float total = 0;                                                                               \
+    for (int i = 0; i < OPERANDS; i++)                                                             \
+        memcpy(&x[i], (from)[i], sizeof x[i]);                                                     \
     for (int i = 0; i < SUMS; i++)                                                                 \
         sum[i] = set((float)i);                                                                    \
     for (int round = 0; round < ROUNDS; round++) {                                                 \
-        _Pragma("GCC unroll 12") for (int i = 0; i < SUMS; i++) sum[i] = step(sum[i], a, b);       \
+        _Pragma("GCC unroll 12") for (int i = 0; i < SUMS; i++) sum[i] =                           \
+            step(sum[i], x[i % 2], x[2 + i / 2 % 2]);                                              \
     }                                                                                              \
     for (int i = 0; i < SUMS; i++)                                                                 \
         total += take(sum[i]);                                                                     \
@@ -43,17 +73,17 @@ struct loop {
 
 __attribute__((target("avx512f"))) static float loop_avx512(void)
 {
-    PEAK_ROUNDS(__m512, _mm512_set1_ps, FMA512, _mm512_cvtss_f32)
+    PEAK_ROUNDS(__m512, numbers.full, _mm512_set1_ps, FMA512, _mm512_cvtss_f32)
 }
 
 __attribute__((target("avx512f,avx512bf16"))) static float loop_bf16(void)
 {
-    PEAK_ROUNDS(__m512, _mm512_set1_ps, DOT512, _mm512_cvtss_f32)
+    PEAK_ROUNDS(__m512, numbers.half, _mm512_set1_ps, DOT512, _mm512_cvtss_f32)
 }
 
 __attribute__((target("avx2,fma"))) static float loop_avx2(void)
 {
-    PEAK_ROUNDS(__m256, _mm256_set1_ps, FMA256, _mm256_cvtss_f32)
+    PEAK_ROUNDS(__m256, numbers.full, _mm256_set1_ps, FMA256, _mm256_cvtss_f32)
 }
 
 #endif
@@ -77,7 +107,7 @@ static inline float take4(lanes4 v)
 
 static float loop_portable(void)
 {
-    PEAK_ROUNDS(lanes4, set4, multiply_add4, take4)
+    PEAK_ROUNDS(lanes4, numbers.full, set4, multiply_add4, take4)
 }
 
 static struct loop float_loop(void)
@@ -97,6 +127,7 @@ static double best_rate(const struct loop *loop, double seconds)
     double best = 0, end_s = clock_now_s() + seconds;
     double window_s = seconds / WINDOWS < WINDOW_S ? seconds / WINDOWS : WINDOW_S;
     volatile float seen = 0;
+    make_numbers();
     do {
         double begin_s = clock_now_s(), took_s, rounds = 0;
         do {
@@ -130,7 +161,7 @@ double peak_bf16_vectors(double seconds)
 
 static float loop_amx(void)
 {
-    gemm_amx_spin(ROUNDS);
+    gemm_amx_spin(ROUNDS, (const uint16_t(*)[TILE_NUMBERS])numbers.half);
     return 0;
 }
 
