@@ -462,7 +462,7 @@ static void show(const struct step_bench *s, const struct bench *b, const struct
 mt_status bench_step(struct bench *b)
 {
     struct step_bench *s = NULL;
-    struct result result;
+    struct result result = {0};
     struct reducer_options options = {.whole = true,
                                       .watch = b->trace != NULL ? trace_bucket : NULL,
                                       .bucket_elements = b->bucket_elements,
