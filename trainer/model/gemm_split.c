@@ -36,6 +36,7 @@ enum {
     SLICE_STEPS = 4,
     B_STEPS = 144, /* of all panels of a block of b */
     MOST_PANELS = 24,
+    CACHED = 1 << 18, /* elements: results up to here stay in the caches */
 };
 
 static int64_t parts_of(int64_t n, int64_t most)
@@ -408,7 +409,7 @@ static void multiply_product(struct block *b, int64_t most_panels)
     int64_t panels = parts_of(p->n, WIDE), blocks = parts_of(panels, most_panels);
     bool whole_lines = (((uintptr_t)p->c | (uintptr_t)(p->c_stride * 4)) & (LINE - 1)) == 0;
     b->a = (struct operand){p->a, p->a_row, p->a_k, false};
-    b->past_caches = b->whole && !p->add && whole_lines;
+    b->past_caches = b->whole && !p->add && whole_lines && p->m * p->n > CACHED;
     for (int64_t i = 0; i < blocks; i++) {
         b->n = span_of(panels, blocks, i);
         multiply_columns(b);
