@@ -13,7 +13,7 @@ for command in train serve pack vocab check eval predict embed export inspect; d
 done
 alone --help && contains "--help shows an example" out 'mpirun .*mttrain'
 alone --version
-for library in mttrain MPI HDF5 'native|BLAS|oneDNN'; do
+for library in mttrain MPI HDF5 '^products +(amx|native|.*BLAS|oneDNN)'; do
     contains "--version names $library" out "$library"
 done
 
