@@ -190,19 +190,11 @@ static ALWAYS AMX void fetch(const char **at, int64_t *lines, int64_t most)
 static AMX void multiply(float *sums, bool add, const char *a, const char *b, int64_t steps,
                          struct ahead next)
 {
-    enum { RIGHT = 16, BELOW = 16 * WIDE, STRIDE = 4 * WIDE };
     MEMORY_IS_WRITTEN;
-    if (add) {
-        _tile_loadd(0, sums, STRIDE);
-        _tile_loadd(1, sums + RIGHT, STRIDE);
-        _tile_loadd(2, sums + BELOW, STRIDE);
-        _tile_loadd(3, sums + BELOW + RIGHT, STRIDE);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    if (add)
+        unit_load_sums(sums, WIDE);
+    else
+        unit_clear_sums();
     for (int64_t s = 0; s < steps; s++, a += STEP_BYTES, b += STEP_BYTES) {
         _tile_loadd(6, b, 64);
         _tile_loadd(4, a, 64);
@@ -215,10 +207,7 @@ static AMX void multiply(float *sums, bool add, const char *a, const char *b, in
         fetch(&next.a, &next.a_lines, 2);
         fetch(&next.b, &next.b_lines, 3);
     }
-    _tile_stored(0, sums, STRIDE);
-    _tile_stored(1, sums + RIGHT, STRIDE);
-    _tile_stored(2, sums + BELOW, STRIDE);
-    _tile_stored(3, sums + BELOW + RIGHT, STRIDE);
+    unit_store_sums(sums, WIDE);
 }
 
 static AMX void finish_full(void *context, real *sums, int64_t row, int64_t rows, int64_t column,
@@ -289,12 +278,8 @@ AMX void gemm_amx_spin(int64_t rounds, const uint16_t x[4][TILE_BYTES / 2])
     _tile_loadd(5, x[1], LINE);
     _tile_loadd(6, x[2], LINE);
     _tile_loadd(7, x[3], LINE);
-    for (int64_t i = 0; i < rounds; i++) {
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
+    for (int64_t i = 0; i < rounds; i++)
+        unit_multiply();
     _tile_release();
 }
 

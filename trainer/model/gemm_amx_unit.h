@@ -87,6 +87,40 @@ static AMX inline void unit_configure(void)
     _tile_loadconfig(&unit_tiles);
 }
 
+/* 2 x 2 tiles of sums, 0 to 3, of rows `stride` floats apart. */
+static ALWAYS AMX void unit_load_sums(const float *at, int64_t stride)
+{
+    _tile_loadd(0, at, 4 * stride);
+    _tile_loadd(1, at + TILE, 4 * stride);
+    _tile_loadd(2, at + TILE * stride, 4 * stride);
+    _tile_loadd(3, at + TILE * stride + TILE, 4 * stride);
+}
+
+static ALWAYS AMX void unit_clear_sums(void)
+{
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+static ALWAYS AMX void unit_store_sums(float *at, int64_t stride)
+{
+    _tile_stored(0, at, 4 * stride);
+    _tile_stored(1, at + TILE, 4 * stride);
+    _tile_stored(2, at + TILE * stride, 4 * stride);
+    _tile_stored(3, at + TILE * stride + TILE, 4 * stride);
+}
+
+/* Adds the tiles 4, 5 (a) times 6, 7 (b) to the sums. */
+static ALWAYS AMX void unit_multiply(void)
+{
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+}
+
 #endif
 
 #endif

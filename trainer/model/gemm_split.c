@@ -217,51 +217,34 @@ struct chores {
 #define LOAD_B(p)                                                                                  \
     _tile_loadd(6, b + ((p)-1) * PART_BYTES, LINE);                                                \
     _tile_loadd(7, b + ((p)-1) * PART_BYTES + TILE_BYTES, LINE)
-#define MULTIPLY                                                                                   \
-    _tile_dpbf16ps(0, 4, 6);                                                                       \
-    _tile_dpbf16ps(1, 4, 7);                                                                       \
-    _tile_dpbf16ps(2, 5, 6);                                                                       \
-    _tile_dpbf16ps(3, 5, 7)
 
 /* to = from + a strip times a panel over `steps` steps. */
 static AMX void multiply(struct place to, struct place from, const char *a, const char *b,
                          int64_t steps, struct chores *chores)
 {
     MEMORY_IS_WRITTEN;
-    if (from.at) {
-        int64_t below = TILE * from.stride, stride = 4 * from.stride;
-        _tile_loadd(0, from.at, stride);
-        _tile_loadd(1, from.at + TILE, stride);
-        _tile_loadd(2, from.at + below, stride);
-        _tile_loadd(3, from.at + below + TILE, stride);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    if (from.at)
+        unit_load_sums(from.at, from.stride);
+    else
+        unit_clear_sums();
     for (int64_t s = 0; s < steps; s++, a += STEP_BYTES, b += STEP_BYTES) {
         LOAD_A(2);
         LOAD_B(2);
-        MULTIPLY;
+        unit_multiply();
         LOAD_A(1);
-        MULTIPLY;
+        unit_multiply();
         fetch(&chores->a, chores->a_lines);
         LOAD_B(3);
-        MULTIPLY;
+        unit_multiply();
         LOAD_B(1);
-        MULTIPLY;
+        unit_multiply();
         fetch(&chores->c, chores->c_lines);
         LOAD_A(2);
-        MULTIPLY;
+        unit_multiply();
         LOAD_A(3);
-        MULTIPLY;
+        unit_multiply();
     }
-    int64_t below = TILE * to.stride, stride = 4 * to.stride;
-    _tile_stored(0, to.at, stride);
-    _tile_stored(1, to.at + TILE, stride);
-    _tile_stored(2, to.at + below, stride);
-    _tile_stored(3, to.at + below + TILE, stride);
+    unit_store_sums(to.at, to.stride);
 }
 
 /* sums[32][32] from rows of memory, which are one where the stride is 0. */
