@@ -101,8 +101,8 @@ static const struct option model_rows[] = {
      .offset = FIELD(job_model, products),
      .choices = products_names,
      .fallback = "auto",
-     .help = "library of the fp32 products; `auto` = amx where all ranks have it, else native "
-             "where the processor has AVX2 or NEON"},
+     .help = "library of the fp32 products; `auto` = the resumed run's, else amx where all ranks "
+             "have it, else native where the processor has AVX2 or NEON"},
 };
 static const struct option_table model_table = {ROWS(model_rows), sizeof(struct job_model), NULL};
 
